@@ -1,0 +1,1 @@
+"""Cubes to noise, masks and moment maps with uncertainties."""

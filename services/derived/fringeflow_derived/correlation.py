@@ -1,0 +1,134 @@
+"""How neighbouring channels' noise is correlated, and what that does to sums over channels. Arrays only."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from fringeflow_derived.sources import Array, CubeSource, as_source
+
+MAX_LAG = 5
+NEGLIGIBLE = 0.02
+"""Correlations below this end the measured vector (derived specification, section 9.3)."""
+
+_SCATTER = 0.1
+"""A power spectrum may be this much below 0 from the scatter of the measured correlations alone."""
+
+
+def measure(
+    data: Array | CubeSource,
+    noise: Array | CubeSource,
+    *,
+    signal: Array | CubeSource | None = None,
+    pixels_per_beam: float = 1.0,
+) -> tuple[float, ...]:
+    """Return rho(0) = 1, rho(1), ...: the correlation of the noise over channels (derived specification, section 9.3).
+
+    A lag counts only if its correlation is neither negligible nor within three times the uncertainty that the number
+    of independent samples leaves.
+
+    Parameters
+    ----------
+    data, noise
+        (nchan, ny, nx), NaN where blank.
+    signal
+        Boolean, true where there may be signal, which is left out.
+    pixels_per_beam
+        For the number of independent samples.
+    """
+    residuals, signals = as_source(data), None if signal is None else as_source(signal)
+    sigmas = as_source(noise)
+    lags = min(MAX_LAG, residuals.shape[0] - 1)
+    sums = np.zeros((lags + 1, 4))  # products, squares of either side, count
+    recent: deque[Array] = deque(maxlen=lags + 1)
+    for channel in range(residuals.shape[0]):
+        scaled = (residuals.plane(channel) / sigmas.plane(channel)).astype(np.float64)
+        if signals is not None:
+            scaled[signals.plane(channel).astype(bool)] = np.nan
+        recent.appendleft(scaled)
+        for lag, before in enumerate(recent):
+            if lag:
+                sums[lag] += _products(before, scaled)
+    return _significant(sums, pixels_per_beam)
+
+
+def variance(gradient_times_sigma: Array, rho: tuple[float, ...]) -> Array:
+    """Return the variance of a quantity whose channels are correlated (derived specification, section 9.3).
+
+    Parameters
+    ----------
+    gradient_times_sigma
+        (nchan, ...) float64: derivative after each channel's value, times that channel's noise; 0 outside the mask.
+    rho
+        From `measure`; (1,) for independent channels.
+    """
+    a = gradient_times_sigma
+    total = sum_channels(a * a)
+    for lag, correlation in enumerate(rho[1 : len(a)], start=1):
+        total += 2 * correlation * sum_channels(a[:-lag] * a[lag:])
+    return np.maximum(total, 0.0)
+
+
+def sum_channels(values: Array) -> Array:
+    """Return the sum over the first axis in channel order, so that no rounding depends on the other axes' lengths."""
+    total = np.zeros(values.shape[1:], np.float64)
+    for plane in values:
+        total += plane
+    return total
+
+
+def bandwidth_factor(rho: tuple[float, ...], channels: float) -> float:
+    """Return by how much correlation raises the variance of a sum over `channels` channels of equal noise."""
+    return max(0.0, 1 + 2 * sum(r * max(0.0, 1 - lag / channels) for lag, r in enumerate(rho) if lag))
+
+
+def response_sigma(dv: float, rho: tuple[float, ...]) -> float:
+    """Return the dispersion of the spectral response, in the unit of the channel width `dv`.
+
+    ``dv / sqrt(2 pi)`` for independent channels; broader where neighbours are coupled, after Leroy et al. 2016 (ApJ
+    831, 16, equations 5 and 15), who take the response as (k, 1 - 2k, k) (derived specification, W24).
+    """
+    r = rho[1] if len(rho) > 1 else 0.0
+    k = 0.47 * r - 0.23 * r**2 - 0.16 * r**3 + 0.43 * r**4
+    return dv / math.sqrt(2 * math.pi) * (1 + 1.18 * k + 10.4 * k**2)
+
+
+def _products(first: Array, second: Array) -> Array:
+    valid = np.isfinite(first) & np.isfinite(second)
+    a, b = first[valid], second[valid]
+    return np.array([np.sum(a * b), np.sum(a * a), np.sum(b * b), valid.sum()])
+
+
+def _significant(sums: Array, pixels_per_beam: float) -> tuple[float, ...]:
+    found = [1.0]
+    for product, first, second, count in sums[1:]:
+        independent = count / max(1.0, pixels_per_beam)
+        if independent < 10 or first <= 0 or second <= 0:
+            break
+        correlation = product / math.sqrt(first * second)
+        if abs(correlation) < max(NEGLIGIBLE, 3 / math.sqrt(independent)):
+            break
+        found.append(float(correlation))
+    return _possible(np.array(found))
+
+
+def _possible(rho: Array) -> tuple[float, ...]:
+    """Return `rho` such that no variance computed with it is negative: its power spectrum must not be.
+
+    Cutting off a vector that has not decayed breaks that; a linear taper mends it. What rounding or the scatter of the
+    measurement leave is scaled away.
+    """
+    if _least_power(rho) < -_SCATTER:
+        rho = rho * (1 - np.arange(len(rho)) / len(rho))
+    least = _least_power(rho)
+    if least < 0:
+        rho = np.concatenate([[1.0], rho[1:] / (1 - least)])
+    return tuple(float(value) for value in rho)
+
+
+def _least_power(rho: Array) -> float:
+    angles = np.linspace(0, np.pi, 181)
+    power = 1 + 2 * sum(r * np.cos(lag * angles) for lag, r in enumerate(rho) if lag)
+    return float(np.min(power))

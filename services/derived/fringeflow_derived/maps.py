@@ -1,0 +1,299 @@
+"""All maps of one cube in one pass over its rows (derived specification, section 9).
+
+`compute` works on sources of rows; `write` is its file side. A map does not depend on which others are made with it,
+nor on how many rows are read at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fringeflow.errors import DataError
+from fringeflow.fitsio import write_cube
+
+from fringeflow_derived import headers, moments, peaks
+from fringeflow_derived.cubes import FitsCube
+from fringeflow_derived.headers import Stamp, no_stamp
+from fringeflow_derived.moments import MapPair, Spectra
+from fringeflow_derived.products import read_rho
+from fringeflow_derived.regrid import onto_grid
+from fringeflow_derived.sources import Array, CubeSource, row_blocks
+
+_BYTES_PER_VOXEL = 48
+_PEAK_BIAS = "Where there is no emission, this is the largest value of the noise."
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of map: what makes it, its unit and its name in headers."""
+
+    make: Callable[..., MapPair]
+    bunit: str
+    btype: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "mom0": Kind(moments.mom0, "K km s-1", "Moment0"),
+    "mom1": Kind(moments.mom1, "km s-1", "Moment1"),
+    "mom2": Kind(moments.mom2, "km s-1", "Moment2"),
+    "ew": Kind(moments.ew, "km s-1", "VelDisp EW"),
+    "tpeak": Kind(peaks.tpeak, "K", "Tpeak"),
+    "vpeak": Kind(peaks.vpeak, "km s-1", "Vmax"),
+    "vquad": Kind(peaks.vquad, "km s-1", "Vmax"),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One map to make, and where it goes.
+
+    `mask` names one of the masks given, or is None for all of the cube. `options` are those of the algorithm as the
+    keys give them: velocity widths are texts with a unit or numbers in km/s.
+    """
+
+    algorithm: str
+    mask: str | None
+    out: Path
+    out_error: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stamp: Stamp = no_stamp
+
+
+def write(
+    cube: Path, noise: Path | None, masks: Mapping[str, Path], requests: Sequence[Request]
+) -> list[dict[str, Any]]:
+    """Make maps of one cube and write them; return facts of each: ``pixels``, ``median``, ``total``.
+
+    Parameters
+    ----------
+    cube
+        In K or Jy/beam.
+    noise
+        Its noise, on the same grid; None: no maps of uncertainty.
+    masks
+        Name -> file; those on other grids are looked up.
+    requests
+        The maps.
+
+    Raises
+    ------
+    DataError
+        An algorithm or an option is unknown, or a header lacks a card.
+    """
+    with ExitStack() as stack:
+        source = stack.enter_context(FitsCube(cube))
+        sigma = stack.enter_context(FitsCube(noise)) if noise else None
+        opened = {name: stack.enter_context(FitsCube(path)) for name, path in masks.items()}
+        pairs = compute(
+            source,
+            sigma,
+            {name: onto_grid(mask, source) for name, mask in opened.items()},
+            [(request.algorithm, request.mask, options_of(request.algorithm, request.options)) for request in requests],
+            velocity_kms=source.velocity_kms,
+            channel_kms=source.channel_kms,
+            rho=read_rho(sigma) if sigma else (1.0,),
+            scale=source.to_kelvin(),
+        )
+        return [_write_one(source, request, pair) for request, pair in zip(requests, pairs, strict=True)]
+
+
+def compute(
+    cube: CubeSource,
+    noise: CubeSource | None,
+    masks: Mapping[str, CubeSource],
+    wanted: Sequence[tuple[str, str | None, Mapping[str, Any]]],
+    *,
+    velocity_kms: Array,
+    channel_kms: float,
+    rho: tuple[float, ...] = (1.0,),
+    scale: float = 1.0,
+    rows: int | None = None,
+) -> list[MapPair]:
+    """Return (map, error) for each of `wanted`, reading each row of the cube, its noise and its masks once.
+
+    Parameters
+    ----------
+    cube, noise, masks
+        Sources on one grid; masks by name.
+    wanted
+        (algorithm, name of the mask or None, its keyword arguments).
+    velocity_kms, channel_kms
+        Channel centres and width.
+    rho
+        Correlation of the noise over channels.
+    scale
+        What cube and noise are multiplied by to be in K.
+    rows
+        Rows per block; the maps do not depend on it.
+    """
+    _, height, width = cube.shape
+    spectral = _Spectral(velocity_kms, channel_kms, rho)
+    pairs = [(np.full((height, width), np.nan), np.full((height, width), np.nan)) for _ in wanted]
+    names = list(dict.fromkeys(mask for _, mask, _ in wanted))
+    ranges = {name: channel_range(masks[name]) for name in names if name is not None}
+    for start, stop in row_blocks(cube.shape, _BYTES_PER_VOXEL, rows):
+        sigma = None if noise is None else _scaled(noise.rows(start, stop), scale)
+        data = _Rows(_scaled(cube.rows(start, stop), scale), sigma)
+        for name in names:
+            mask = None if name is None else masks[name].rows(start, stop) > 0.5
+            block = _Block(data, mask, spectral, None if name is None else ranges[name])
+            for (algorithm, own, options), pair in zip(wanted, pairs, strict=True):
+                if own == name:
+                    block.fill(algorithm, options, pair[0][start:stop], pair[1][start:stop])
+    return [(values, None if noise is None else errors) for values, errors in pairs]
+
+
+def channel_range(mask: CubeSource) -> tuple[int, int] | None:
+    """Return the first and the last channel with a true voxel, None if there is none (derived, section 9.4)."""
+    found = [channel for channel in range(mask.shape[0]) if mask.plane(channel).any()]
+    return (found[0], found[-1]) if found else None
+
+
+def options_of(algorithm: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments of an algorithm from what the keys say.
+
+    Raises
+    ------
+    DataError
+        The algorithm or an option is unknown, or a width is not one.
+    """
+    if algorithm not in KINDS:
+        raise DataError(f"no algorithm is called {algorithm!r}", remedy=f"choose from {', '.join(KINDS)}")
+    known = [
+        name for name in inspect.signature(KINDS[algorithm].make).parameters if name not in ("spectra", "channels")
+    ]
+    options = {}
+    for name, value in given.items():
+        with_unit = f"{name}_kms" in known
+        if not with_unit and name not in known:
+            raise DataError(
+                f"{algorithm} has no option {name!r}", remedy=f"its options are {', '.join(known) or 'none'}"
+            )
+        options[f"{name}_kms" if with_unit else name] = width_kms(value) if with_unit and value is not None else value
+    return options
+
+
+def width_kms(value: float | str) -> float:
+    """Return a velocity width: a number is in km/s, a text has a unit ('12.5km/s', '2500 m/s')."""
+    if isinstance(value, int | float):
+        return float(value)
+    found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(km/s|km s-1|m/s|m s-1)?\s*", value)
+    try:
+        number = float(found[1]) if found else math.nan
+    except ValueError:
+        number = math.nan
+    if not found or not number > 0:
+        raise DataError(f"{value!r} is not a velocity width", remedy="write it like '12.5km/s'")
+    return number * (1e-3 if (found[2] or "").startswith("m") else 1.0)
+
+
+class _Rows:
+    """Some rows of the cube and its noise, and what all masks share."""
+
+    def __init__(self, data: Array, noise: Array | None) -> None:
+        self.data = data
+        self.noise = noise
+
+    @cached_property
+    def footprint(self) -> Array:
+        """Pixels with data."""
+        found: Array = np.isfinite(self.data).any(axis=0)
+        return found
+
+    @cached_property
+    def median_noise(self) -> Array | None:
+        """Median noise over channels."""
+        return None if self.noise is None else moments.median_channel(self.noise)
+
+
+class _Block:
+    """Some rows under one mask: only pixels that it reaches are computed, unless an algorithm looks at all."""
+
+    def __init__(self, rows: _Rows, mask: Array | None, spectral: _Spectral, channels: tuple[int, int] | None) -> None:
+        self._rows = rows
+        self._spectral = spectral
+        self._channels = channels
+        self._blank = mask is not None and channels is None
+        self._reached: Array = np.ones(rows.data.shape[1:], bool) if mask is None else mask.any(axis=0)
+        self._mask = mask
+
+    def fill(self, algorithm: str, options: Mapping[str, Any], values: Array, errors: Array) -> None:
+        """Put the map of these rows and its errors."""
+        make = KINDS[algorithm].make
+        if algorithm == "tpeak" and not options.get("masked"):
+            if not self._blank:
+                _put(np.s_[:], make(self._all, channels=self._channels, **options), values, errors)
+            return
+        if self._reached.any():
+            _put(self._reached, make(self._few, **options), values, errors)
+        if algorithm == "mom0" and options.get("include_limits", True):
+            empty = self._rows.footprint & ~self._reached
+            values[empty] = 0.0
+            if self._rows.median_noise is not None:
+                limit = moments.limit_error(
+                    self._rows.median_noise[empty],
+                    self._spectral.channel_kms,
+                    self._spectral.rho,
+                    options.get("line_width_kms", moments.LINE_WIDTH_KMS),
+                )
+                errors[empty] = limit
+
+    @cached_property
+    def _all(self) -> Spectra:
+        return self._spectral.spectra(self._rows.data, None, self._rows.noise)
+
+    @cached_property
+    def _few(self) -> Spectra:
+        pixels = np.s_[:, self._reached]
+        noise = None if self._rows.noise is None else self._rows.noise[pixels]
+        mask = None if self._mask is None else self._mask[pixels]
+        return self._spectral.spectra(self._rows.data[pixels], mask, noise)
+
+
+@dataclass(frozen=True)
+class _Spectral:
+    """What all spectra of a cube share."""
+
+    velocity_kms: Array
+    channel_kms: float
+    rho: tuple[float, ...]
+
+    def spectra(self, data: Array, mask: Array | None, noise: Array | None) -> Spectra:
+        return Spectra(data, self.velocity_kms, mask, noise, self.rho, self.channel_kms)
+
+
+def _put(where: Any, pair: MapPair, values: Array, errors: Array) -> None:
+    values[where] = pair[0]
+    if pair[1] is not None:
+        errors[where] = pair[1]
+
+
+def _scaled(values: Array, scale: float) -> Array:
+    return values if scale == 1.0 else (values * scale).astype(np.float32)
+
+
+def _write_one(source: FitsCube, request: Request, pair: MapPair) -> dict[str, Any]:
+    kind = KINDS[request.algorithm]
+    shape = source.shape[1:]
+    for path, values, suffix in ((request.out, pair[0], ""), (request.out_error, pair[1], " Error")):
+        if path is None or values is None:
+            continue
+        comments = (_PEAK_BIAS,) if request.algorithm == "tpeak" and not request.options.get("masked") else ()
+        header = headers.of_moment(source, kind.btype + suffix, kind.bunit, comments)
+        request.stamp(header, {"algorithm": request.algorithm, "mask": request.mask, "kwargs": dict(request.options)})
+        write_cube(path, header, [values.astype(np.float32)], shape)
+    finite = pair[0][np.isfinite(pair[0])]
+    return {
+        "pixels": int(finite.size),
+        "median": float(np.median(finite)) if finite.size else None,
+        "total": float(finite.sum()) if finite.size else None,
+    }

@@ -1,0 +1,1 @@
+"""Pictures, each a function from arrays to PNG bytes; none knows file names, HTML or global plotting state."""

@@ -1,0 +1,196 @@
+"""Cubes that are read a plane or a few rows at a time, whatever holds them: an array, a scratch file or a FITS file.
+
+Knows no units, no world coordinates and no FITS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, int, int]
+
+BLOCK_BYTES = 64_000_000
+"""Memory that one block of rows of all arrays in use together should take."""
+
+
+class CubeSource(Protocol):
+    """A cube (channel, y, x) that hands out parts of itself."""
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, rows, columns."""
+        ...
+
+    def plane(self, channel: int) -> Array:
+        """Return the image (ny, nx) of one channel."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Return rows `start` to `stop` (exclusive) of all channels: (nchan, stop - start, nx)."""
+        ...
+
+
+class MaskStore(CubeSource, Protocol):
+    """A Boolean cube that can be filled."""
+
+    def write_rows(self, start: int, block: Array) -> None:
+        """Put `block` (nchan, rows, nx) at row `start`."""
+        ...
+
+    def write_plane(self, channel: int, plane: Array) -> None:
+        """Put the image of one channel."""
+        ...
+
+
+class ArrayCube:
+    """An array in memory; an image (ny, nx) is taken as a cube of one channel."""
+
+    def __init__(self, data: Array) -> None:
+        self.data: Array = data[np.newaxis] if data.ndim == 2 else data
+        if self.data.ndim != 3:
+            raise ValueError(f"a cube has 3 dimensions, not {data.ndim}")
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, rows, columns."""
+        channels, height, width = self.data.shape
+        return channels, height, width
+
+    def plane(self, channel: int) -> Array:
+        """Return the image of one channel."""
+        found: Array = self.data[channel]
+        return found
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Return some rows of all channels."""
+        found: Array = self.data[:, start:stop]
+        return found
+
+
+class ArrayMask(ArrayCube):
+    """A Boolean cube in memory, to be filled by rows or planes."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(np.zeros(shape, bool))
+
+    def write_rows(self, start: int, block: Array) -> None:
+        """Put `block` (nchan, rows, nx) at row `start`."""
+        self.data[:, start : start + block.shape[1]] = block
+
+    def write_plane(self, channel: int, plane: Array) -> None:
+        """Put the image of one channel."""
+        self.data[channel] = plane
+
+
+class RawCube:
+    """A cube in a headerless file, of which parts can be read without reading the rest.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape
+        Channels, rows, columns.
+    dtype
+        Of the file; what is handed out is in the machine's own byte order.
+    offset
+        Byte at which the first value lies.
+    """
+
+    def __init__(self, path: Path, shape: Shape, dtype: DTypeLike, offset: int = 0) -> None:
+        self.path = path
+        self.shape = shape
+        self._dtype = np.dtype(dtype)
+        self._offset = offset
+        self._file = path.open("rb", buffering=0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def plane(self, channel: int) -> Array:
+        """Return the image of one channel."""
+        return self._read(channel, 0, self.shape[1])
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Return some rows of all channels."""
+        return np.stack([self._read(channel, start, stop) for channel in range(self.shape[0])])
+
+    def _read(self, channel: int, start: int, stop: int) -> Array:
+        _, height, width = self.shape
+        values = np.empty((stop - start, width), self._dtype)
+        self._file.seek(self._offset + (channel * height + start) * width * self._dtype.itemsize)
+        view = memoryview(values.data).cast("B")
+        done = 0
+        while done < len(view):
+            count = self._file.readinto(view[done:])
+            if not count:
+                raise EOFError(f"{self.path} ends before its data do")
+            done += count
+        return values.astype(self._dtype.newbyteorder("="), copy=False)
+
+
+class ScratchMask(RawCube):
+    """A Boolean cube in a file of its own, filled by rows or planes, so that no mask need fit into memory."""
+
+    def __init__(self, path: Path, shape: Shape) -> None:
+        path.write_bytes(b"")
+        with path.open("r+b") as file:
+            file.truncate(int(np.prod(shape)))
+        super().__init__(path, shape, np.bool_)
+
+    def write_rows(self, start: int, block: Array) -> None:
+        """Put `block` (nchan, rows, nx) at row `start`."""
+        _, height, width = self.shape
+        with self.path.open("r+b") as file:
+            for channel, rows in enumerate(block):
+                file.seek((channel * height + start) * width)
+                file.write(np.ascontiguousarray(rows, dtype=np.bool_).tobytes())
+
+    def write_plane(self, channel: int, plane: Array) -> None:
+        """Put the image of one channel."""
+        with self.path.open("r+b") as file:
+            file.seek(channel * plane.size)
+            file.write(np.ascontiguousarray(plane, dtype=np.bool_).tobytes())
+
+
+class ScratchPlanes(RawCube):
+    """A float32 cube in a file of its own, filled plane by plane, gone when its context ends."""
+
+    def __init__(self, path: Path, shape: Shape) -> None:
+        path.write_bytes(b"")
+        super().__init__(path, shape, np.float32)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self.path.unlink()
+
+    def append(self, plane: Array) -> None:
+        """Put the next plane."""
+        with self.path.open("ab") as file:
+            file.write(np.ascontiguousarray(plane, dtype=np.float32).tobytes())
+
+
+def as_source(data: Array | CubeSource) -> CubeSource:
+    """Return `data` as something that hands out planes and rows."""
+    return ArrayCube(data) if isinstance(data, np.ndarray) else data
+
+
+def row_blocks(shape: Shape, bytes_per_voxel: int, rows: int | None = None) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of blocks of whole rows, as many as `BLOCK_BYTES` allows or `rows` says."""
+    channels, height, width = shape
+    step = rows or max(1, BLOCK_BYTES // max(1, channels * width * bytes_per_voxel))
+    for start in range(0, height, step):
+        yield start, min(start + step, height)

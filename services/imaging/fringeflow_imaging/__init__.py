@@ -1,0 +1,1 @@
+"""Visibilities to deconvolved image cubes."""

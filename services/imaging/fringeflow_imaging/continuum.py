@@ -1,0 +1,168 @@
+"""Continuum images by multi-term multi-frequency synthesis: dirty, multiscale, mask, single-scale, restored.
+
+The minor cycle is CASA's (mtmfs); thresholds, convergence and roll-back are decided here after every call.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fringeflow_imaging import gridding
+from fringeflow_imaging.beam import Beam, beam_area_pixels, restore
+from fringeflow_imaging.cube import CleanStage
+from fringeflow_imaging.loop import Reason, Row, Stopping, verdict
+from fringeflow_imaging.mask import signal_mask
+from fringeflow_imaging.minor import Mask, Plane
+from fringeflow_imaging.noise import robust_sigma
+
+_CALLS_PER_STAGE = 12
+
+
+@dataclass(frozen=True)
+class Image:
+    """A multi-term image on disk, named as tclean names it."""
+
+    root: Path
+    terms: int
+
+    def part(self, kind: str, term: int = 0) -> Path:
+        """Return the path of one CASA image; the mask has no terms."""
+        return Path(f"{self.root}.{kind}") if kind == "mask" else Path(f"{self.root}.{kind}.tt{term}")
+
+    def pixels(self, kind: str) -> Plane:
+        """Return the plane of the first term."""
+        return gridding.read_pixels(self.part(kind))[0]
+
+
+def clean(image: Image, parameters: Mapping[str, Any], mask: Mask, stage: CleanStage) -> tuple[list[Row], Reason]:
+    """Clean inside `mask` until converged; an image that diverges is taken back to its lowest residual peak.
+
+    Returns
+    -------
+    tuple
+        One row per call of tclean, the first before any, and why it ended.
+    """
+    if not mask.any():
+        return [], "empty mask"
+    _put_mask(image, mask)
+    valid = gridding.read_valid(image.part("residual"))[0]
+    quiet = valid & ~mask if stage.stopping.exclude_mask else valid
+    rows: list[Row] = []
+    components = 0
+    while True:
+        rows.append(_look(image, mask, quiet, stage.stopping, rows, components))
+        reason = verdict(rows, stage.stopping)
+        if reason is None and len(rows) > _CALLS_PER_STAGE:
+            reason = "cycles"
+        if reason == "diverged":
+            _take_back(image)
+        if reason:
+            return rows, reason
+        if rows[-1].peak <= min(row.peak for row in rows):
+            _keep(image)
+        components += _call(parameters, stage, rows[-1].threshold)
+
+
+def signal(
+    image: Image,
+    beam: Beam,
+    cell_arcsec: float,
+    prior: Mask,
+    *,
+    high_snr: float,
+    low_snr: float,
+    absolute: bool,
+    min_beams: float,
+) -> NDArray[np.bool_]:
+    """Return the mask of what is significant in the restored image, within `prior`."""
+    residual, valid = image.pixels("residual"), gridding.read_valid(image.part("residual"))[0]
+    model = image.pixels("model") if image.part("model").exists() else np.zeros_like(residual)
+    restored = np.where(valid, restore(model, residual, beam, cell_arcsec), np.nan)
+    sigma = robust_sigma(residual[valid])
+    planes = signal_mask(
+        lambda _: restored / sigma if sigma else np.zeros_like(restored),
+        (1, *restored.shape),
+        high_snr=high_snr,
+        low_snr=low_snr,
+        absolute=absolute,
+        roll=False,
+        min_pixels=min_beams * beam_area_pixels(beam, cell_arcsec),
+    )
+    return next(planes) & prior
+
+
+def finish(image: Image, parameters: Mapping[str, Any]) -> None:
+    """Make the restored image and the spectral index of the model and residual as they are."""
+    gridding.tclean(
+        parameters, niter=0, calcres=False, calcpsf=False, restoration=True, restoringbeam=[], deconvolver="mtmfs"
+    )
+
+
+def _call(parameters: Mapping[str, Any], stage: CleanStage, threshold: float) -> int:
+    summary = gridding.tclean(
+        parameters,
+        niter=stage.stopping.max_components,
+        cycleniter=stage.control.cycleniter,
+        threshold=f"{stage.stopping.margin * threshold}Jy",
+        gain=stage.control.gain,
+        cyclefactor=stage.control.cyclefactor,
+        minpsffraction=stage.control.minpsffraction,
+        maxpsffraction=stage.control.maxpsffraction,
+        scales=list(stage.scales.pixels) if stage.scales.pixels != (0,) else [],
+        smallscalebias=stage.scales.small_scale_bias,
+        nmajor=stage.stopping.max_cycles,
+        calcres=False,
+        calcpsf=False,
+        restoration=False,
+        usemask="user",
+        mask="",
+        fullsummary=False,
+    )
+    return int(summary.get("iterdone", 0))
+
+
+def _look(
+    image: Image, mask: Mask, quiet: NDArray[np.bool_], stopping: Stopping, rows: list[Row], components: int
+) -> Row:
+    residual = image.pixels("residual")
+    noise = robust_sigma(residual[quiet])
+    flux = float(image.pixels("model").sum(dtype=np.float64)) if image.part("model").exists() else 0.0
+    peak = float(np.abs(residual[mask]).max())
+    return Row(0, len(rows), components, stopping.snr * noise, noise, peak, flux)
+
+
+def _put_mask(image: Image, mask: Mask) -> None:
+    path = image.part("mask")
+    if not path.exists():
+        shutil.copytree(image.part("residual"), path)
+        with gridding.opened(path) as tool:
+            tool.maskhandler("set", "")
+    gridding.write_pixels(path, mask[np.newaxis])
+
+
+def _keep(image: Image) -> None:
+    for source, copy in _states(image):
+        if source.exists():
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(source, copy)
+
+
+def _take_back(image: Image) -> None:
+    for source, copy in _states(image):
+        if copy.exists():
+            shutil.rmtree(source)
+            shutil.copytree(copy, source)
+        elif source.exists() and ".model" in source.name:
+            gridding.write_pixels(source, np.zeros_like(gridding.read_pixels(source)))
+
+
+def _states(image: Image) -> list[tuple[Path, Path]]:
+    parts = [image.part(kind, term) for kind in ("model", "residual") for term in range(image.terms)]
+    return [(part, part.with_name(f"{part.name}.kept")) for part in parts]

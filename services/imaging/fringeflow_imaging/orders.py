@@ -1,0 +1,211 @@
+"""Reads orders: what the units of imaging promise each other, as paths and parameters. Makes nothing itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from fringeflow import names
+from fringeflow.graph.imaging import CleanRecipe, Sizing, block_name
+from fringeflow.graph.model import UnitId
+from fringeflow.jobs.order import Job, Order
+
+from fringeflow_imaging import sizes
+from fringeflow_imaging.align import align_mask, sky_grid
+from fringeflow_imaging.cube import Block, Bools, CleanStage
+from fringeflow_imaging.loop import Stopping
+from fringeflow_imaging.minor import CycleControl, Scales
+from fringeflow_imaging.plan import Visibilities
+
+Facts = Mapping[str, Any]
+Result = TypeVar("Result")
+
+_LIGHT_KMS = 299792.458
+_LARGEST_PART = 0.5  # of the image: no scale may be wider than that
+
+
+class Clock:
+    """Says which step is running and remembers how long each took."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, step: str, work: Callable[[], Result]) -> Result:
+        """Run `work` as `step`."""
+        self._job.progress(step)
+        started = time.monotonic()
+        result = work()
+        self.seconds[step] = round(time.monotonic() - started, 3)
+        return result
+
+
+def image_of(order: Order) -> UnitId:
+    """Return the unit of the whole image."""
+    return order.unit.id.at("")
+
+
+def visibilities(order: Order) -> Path:
+    """Return the measurement set."""
+    unit = order.unit.id
+    return order.the_input(names.visibilities(unit.target, unit.config, unit.product))
+
+
+def plan_of(order: Order) -> Facts:
+    """Return what the plan fixed."""
+    return order.facts[str(order.unit.id.at("plan"))]
+
+
+def grid_of(data: Visibilities, sizing: Sizing, pblimit: float) -> sizes.Grid:
+    """Return cell and image size, with what the user overrides."""
+    chosen = sizes.choose_grid(
+        baseline_m=data.baseline_m,
+        frequency_hz=data.frequency_hz,
+        dish_m=data.dish_m,
+        offsets_arcsec=data.offsets_arcsec,
+        oversamp=sizing.oversamp,
+        pb_level=min(sizing.pb_level, pblimit) if pblimit > 0 else sizing.pb_level,
+        force_square=sizing.force_square,
+    )
+    asked = [None if value is None else Decimal(str(value)) for value in (sizing.cell, sizing.deltara, sizing.deltadec)]
+    return sizes.overridden_grid(chosen, cell_arcsec=asked[0], width_arcsec=asked[1], height_arcsec=asked[2])
+
+
+def own_block(job: Job, order: Order, stage: str) -> Block:
+    """Return the block that `order` is to make, in the job's scratch."""
+    first, last = order.unit.recipe["block"]
+    return Block(job.scratch / block_name(image_of(order), stage, first, last), first, last)
+
+
+def made_blocks(order: Order, stage: str, plan: Facts) -> list[Block]:
+    """Return the blocks of a stage that `order` was given, in channel order."""
+    image = image_of(order)
+    return [
+        Block(order.the_input(block_name(image, stage, first, last)), first, last)
+        for first, last in plan["blocks"]
+        if str(image.at(f"{stage}.{first}-{last}")) in order.inputs
+    ]
+
+
+def made_facts(order: Order, stage: str, plan: Facts) -> list[Facts]:
+    """Return the facts of those blocks."""
+    steps = [str(image_of(order).at(f"{stage}.{first}-{last}")) for first, last in plan["blocks"]]
+    return [order.facts[step] for step in steps if step in order.facts]
+
+
+def image_parameters(order: Order, plan: Facts, root: Path) -> dict[str, Any]:
+    """Return tclean's parameters of an image: the recipe's, with the plan's cell and size."""
+    recipe = order.unit.recipe
+    nx, ny = plan["imsize"]
+    return {
+        **recipe["tclean"],
+        "vis": str(visibilities(order)),
+        "imagename": str(root),
+        "imsize": [nx, ny],
+        "cell": f"{plan['cell_arcsec']}arcsec",
+        "phasecenter": recipe["phasecenter"],
+        "savemodel": "none",
+    }
+
+
+def block_parameters(order: Order, plan: Facts, block: Block) -> dict[str, Any]:
+    """Return tclean's parameters of a block: channels are given by frequency, so that all blocks share one grid."""
+    return {
+        **image_parameters(order, plan, block.root),
+        "specmode": "cube",
+        "deconvolver": "hogbom",
+        "outframe": "LSRK",
+        "veltype": "radio",
+        "restfreq": f"{order.unit.recipe['restfreq_ghz']}GHz",
+        "start": f"{plan['first_hz'] + block.first * plan['width_hz']!r}Hz",
+        "width": f"{plan['width_hz']!r}Hz",
+        "nchan": len(block.channels),
+    }
+
+
+def clean_stage(content: Mapping[str, Any], plan: Facts, *, signal_only: bool) -> CleanStage:
+    """Return the parameters of a clean stage.
+
+    Parameters
+    ----------
+    signal_only
+        Whether the clean mask holds just the signal, so that noise is measured outside it.
+    """
+    recipe = CleanRecipe.model_validate(content)
+    cell, largest = float(plan["cell_arcsec"]), _LARGEST_PART * min(plan["imsize"]) / 2
+    pixels = {round(scale / cell) for scale in recipe.scales_arcsec}
+    return CleanStage(
+        scales=Scales(tuple(sorted(size for size in pixels if size <= largest)) or (0,), recipe.smallscalebias),
+        control=CycleControl(
+            gain=recipe.gain,
+            cyclefactor=recipe.cyclefactor,
+            minpsffraction=recipe.minpsffraction,
+            maxpsffraction=recipe.maxpsffraction,
+            cycleniter=recipe.cycleniter,
+        ),
+        stopping=Stopping(
+            snr=recipe.snr,
+            max_cycles=recipe.max_cycles,
+            max_components=recipe.max_components,
+            fracflux=recipe.convergence_fracflux,
+            stop_at_negative=recipe.stop_at_negative,
+            exclude_mask=signal_only,
+        ),
+    )
+
+
+def clean_mask(order: Order, plan: Facts, channels: range | None) -> Bools | None:
+    """Return the clean mask that was dropped for this image, on its grid; None if there is none.
+
+    Parameters
+    ----------
+    channels
+        Of the cube; None for a continuum image.
+    """
+    if not order.leaves:
+        return None
+    (path,) = order.leaves.values()
+    recipe = order.unit.recipe
+    nx, ny = plan["imsize"]
+    grid = sky_grid(
+        recipe["phasecenter"], float(plan["cell_arcsec"]), nx, ny, recipe["tclean"].get("projection", "SIN")
+    )
+    velocities = None
+    if channels is not None:
+        rest = recipe["restfreq_ghz"] * 1e9
+        frequencies = plan["first_hz"] + np.array(channels) * plan["width_hz"]
+        velocities = [float(v) for v in _LIGHT_KMS * (1.0 - frequencies / rest)]
+    return align_mask(path, grid, (ny, nx), velocities)
+
+
+def provenance(order: Order, stops: Mapping[str, str]) -> dict[str, str]:
+    """Return the history of a product: its unit, recipe, ancestors and why cleaning stopped."""
+
+    def text(content: object) -> str:
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    return {
+        "unit": str(order.unit.id),
+        "work key": order.work_key,
+        "recipe": text(order.unit.recipe),
+        "ancestors": text(dict(order.ancestors)),
+        "clean stopped": text(stops),
+    }
+
+
+def stop_counts(records: Sequence[Facts]) -> dict[str, str]:
+    """Return for how many channels cleaning stopped for which reason, and for which channels if it was not the aim."""
+    reasons: dict[str, list[str]] = {}
+    for record in records:
+        for channel, reason in record["stop"].items():
+            reasons.setdefault(reason, []).append(channel)
+    expected = ("threshold", "empty mask")
+    return {
+        reason: str(len(found)) if reason in expected else f"{len(found)}: channels {', '.join(found)}"
+        for reason, found in sorted(reasons.items())
+    }

@@ -1,0 +1,1 @@
+"""Deconvolved images to science-ready cubes in kelvin."""

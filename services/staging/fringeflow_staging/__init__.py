@@ -1,0 +1,1 @@
+"""Calibrated measurement sets to imaging-ready visibilities."""

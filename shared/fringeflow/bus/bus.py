@@ -1,0 +1,254 @@
+"""The bus: announce events, order tasks, take what has come, settle it. The same on every transport.
+
+It knows messages and queues and nothing of what they are about; attempts, dead letters and the journal inside a
+process are the application's own, the broker's delivery limit is only the backstop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, overload
+
+import structlog
+
+from fringeflow import events
+from fringeflow.bus import dead, topology
+from fringeflow.bus.journal import Journal
+from fringeflow.bus.link import Link, Parcel, Received
+from fringeflow.bus.settings import BusSettings
+from fringeflow.errors import TransientError
+from fringeflow.events import Event, Message, Task, UnreadableMessageError
+
+REASON_HEADER = "x-fringeflow-reason"
+
+M = TypeVar("M", bound=Message)
+log = structlog.get_logger(__name__)
+
+
+class Delivery(Generic[M]):
+    """A message that is ours until one of `ack`, `requeue`, `reject` is called.
+
+    Each returns whether it had an effect: on a connection lost since, the broker gives the message out again by
+    itself and there is nothing to settle.
+    """
+
+    def __init__(self, message: M, received: Received, bus: Bus) -> None:
+        self.message = message
+        self._received = received
+        self._bus = bus
+        self._settled = False
+
+    @property
+    def deliveries(self) -> int:
+        """How often the broker has handed this out, this time included: workers that died on it count."""
+        return self._received.deliveries
+
+    def ack(self) -> bool:
+        """Say that it is done."""
+        return self._once(self._bus.settle_done)
+
+    def requeue(self) -> bool:
+        """Give it back, uncounted, to the end of its queue."""
+        return self._once(self._bus.settle_again)
+
+    def reject(self, reason: str) -> bool:
+        """Send it to the stage's dead letters."""
+        return self._once(lambda received: self._bus.settle_dead(received, reason))
+
+    def _once(self, settle: Callable[[Received], bool]) -> bool:
+        if self._settled:
+            return False
+        effect = settle(self._received)
+        self._settled = True
+        return effect
+
+
+@dataclass(frozen=True)
+class DeadMessage:
+    """What lies in a stage's queue of dead letters; `message` is None if it cannot be read."""
+
+    message: Message | None
+    body: bytes
+    reason: str
+    received: Received
+    bus: Bus
+
+    def ack(self) -> bool:
+        """Take it out of the queue."""
+        return self.bus.settle_done(self.received)
+
+
+class Bus:
+    """Publish and consume.
+
+    Parameters
+    ----------
+    settings
+        Where the broker is.
+    journal
+        Keeps every event announced where the transport does not (memory); a broker keeps its own stream.
+    on_unreadable
+        Told of every message that could not be read, with its reason, before it goes to the stage's dead queue.
+    """
+
+    def __init__(
+        self,
+        settings: BusSettings,
+        journal: Journal | None = None,
+        on_unreadable: Callable[[dead.DeadLetter], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._journal = journal
+        self._on_unreadable = on_unreadable
+        self._stages: dict[str, None] = {}
+        self._later: list[tuple[float, int, Task]] = []
+        self._ordered = 0
+        self._link = Link(settings, self._declare_on)
+
+    def declare(self, stages: Sequence[str]) -> None:
+        """Declare the queues of `stages`, now and after every reconnection; twice does no harm.
+
+        Raises
+        ------
+        TransientError
+            If the broker does not answer.
+        DataError
+            If a queue of that name exists with other arguments.
+        """
+        self._stages.update(dict.fromkeys(stages))
+        self._link.redeclare()
+
+    def announce(self, event: Event) -> None:
+        """Publish an event, persistent and confirmed, and keep it in the journal.
+
+        Raises
+        ------
+        TransientError
+            If the broker is away, or nothing takes it though a broker's journal takes everything.
+        """
+        parcel = Parcel(events.to_bytes(event), events.EVENT_CONTENT_TYPE, event.id, event.correlation_id)
+        exchange = topology.exchange_name(self.settings, "events")
+        self._link.publish(exchange, events.routing_key(event), parcel, mandatory=not self.settings.in_memory)
+        if self._journal is not None:
+            self._journal.append(event)
+
+    def order(self, task: Task, delay_seconds: float = 0.0) -> None:
+        """Publish a task to ``<stage>.tasks``, now or after about `delay_seconds` (`topology.DELAYS_SECONDS`).
+
+        Raises
+        ------
+        TransientError
+            If the broker is away, or nobody has declared the stage.
+        """
+        if self.settings.in_memory and task.stage not in self._stages:
+            raise TransientError(f"nobody has declared the queues of {task.stage}")
+        if delay_seconds > 0 and self.settings.in_memory:
+            self._ordered += 1
+            heapq.heappush(self._later, (time.monotonic() + delay_seconds, self._ordered, task))
+            return
+        exchange = (
+            topology.delay_exchange(self.settings, delay_seconds)
+            if delay_seconds > 0
+            else topology.exchange_name(self.settings, "tasks")
+        )
+        parcel = Parcel(events.to_bytes(task), events.TASK_CONTENT_TYPE, task.id, task.run)
+        self._link.publish(exchange, task.stage, parcel, mandatory=True)
+
+    @overload
+    def poll(self, stage: str, kind: Literal["events"], limit: int = 1) -> list[Delivery[Event]]: ...
+    @overload
+    def poll(self, stage: str, kind: Literal["tasks"], limit: int = 1) -> list[Delivery[Task]]: ...
+    def poll(self, stage: str, kind: Literal["events", "tasks"], limit: int = 1) -> list[Any]:
+        """Take up to `limit` messages that have come for `stage`, without waiting.
+
+        At most `tasks_prefetch` tasks (`events_prefetch` events) are held unsettled at once. While the broker is away
+        the list is empty. What cannot be read goes to the dead letters and is not in the list.
+        """
+        self._order_what_is_due()
+        settings = self.settings
+        prefetch = settings.tasks_prefetch if kind == "tasks" else settings.events_prefetch
+        read: Callable[[bytes], Message] = events.parse_task if kind == "tasks" else events.parse
+        deliveries = []
+        for received in self._link.take(topology.queue_name(settings, stage, kind), limit, prefetch):
+            try:
+                message = read(received.body)
+            except UnreadableMessageError as error:
+                self._bury(received, str(error))
+            else:
+                deliveries.append(Delivery(message, received, self))
+        return deliveries
+
+    def dead(self, stage: str, limit: int = 100) -> list[DeadMessage]:
+        """Take up to `limit` messages out of the stage's dead letters; those not acknowledged return on `close`."""
+        queue = topology.queue_name(self.settings, stage, "dead")
+        found: list[DeadMessage] = []
+        while len(found) < limit and (received := self._link.get(queue)) is not None:
+            found.append(DeadMessage(_readable(received.body), received.body, _reason(received), received, self))
+        return found
+
+    def drain(self, timeout: float) -> None:
+        """Let the transport work for up to `timeout` seconds, less when a message comes; call it all the time."""
+        self._order_what_is_due()
+        if self._later:
+            timeout = min(timeout, max(0.0, self._later[0][0] - time.monotonic()))
+        self._link.drain(timeout)
+        self._order_what_is_due()
+
+    def close(self) -> None:
+        """Say goodbye; what is not settled returns to its queue (in memory it is gone with the process)."""
+        self._link.close()
+
+    def settle_done(self, received: Received) -> bool:
+        """Acknowledge."""
+        return self._link.acknowledge(received)
+
+    def settle_again(self, received: Received) -> bool:
+        """Publish it again to its own queue, then acknowledge: a broker counts its own requeueing, this it does not."""
+        return self._move(received, received.queue, {})
+
+    def settle_dead(self, received: Received, reason: str) -> bool:
+        """Publish it to the stage's dead letters with its reason, then acknowledge."""
+        stage_queue = received.queue.rpartition(".")[0]
+        return self._move(received, f"{stage_queue}.dead", {REASON_HEADER: reason[:500]})
+
+    def _move(self, received: Received, queue: str, headers: dict[str, str]) -> bool:
+        if not self._link.is_current(received):
+            return False
+        self._link.publish("", queue, Parcel(received.body, received.content_type, headers=headers), mandatory=True)
+        return self.settle_done(received)
+
+    def _bury(self, received: Received, reason: str) -> None:
+        log.error("unreadable message", queue=received.queue, reason=reason)
+        if self._on_unreadable is not None:
+            self._on_unreadable(dead.unreadable(received.queue, received.body, reason))
+        try:
+            self.settle_dead(received, reason)
+        except TransientError as error:
+            log.warning("broker lost while burying a message; it will come again", reason=str(error))
+
+    def _order_what_is_due(self) -> None:
+        while self._later and self._later[0][0] <= time.monotonic():
+            self.order(heapq.heappop(self._later)[2])
+
+    def _declare_on(self, channel: Any) -> None:
+        for entity in topology.entities(self.settings, self._stages):
+            entity(channel).declare()
+
+
+def _readable(body: bytes) -> Message | None:
+    for read in (events.parse, events.parse_task):
+        try:
+            return read(body)
+        except UnreadableMessageError:
+            continue
+    return None
+
+
+def _reason(received: Received) -> str:
+    if REASON_HEADER in received.headers:
+        return str(received.headers[REASON_HEADER])
+    deaths = received.headers.get("x-death") or [{}]
+    return str(deaths[0].get("reason", "unknown"))

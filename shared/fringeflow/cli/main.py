@@ -1,0 +1,174 @@
+"""The `fringeflow` command: reads the command line and calls what does the work. Errors become one clear message."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import fringeflow
+from fringeflow.cli import demo as demo_command
+from fringeflow.cli import inspect, products, run
+from fringeflow.errors import DiskFullError, FringeflowError, ReadOnlyError
+
+app = typer.Typer(
+    name="fringeflow",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Radio-interferometry imaging as a streaming system: calibrated measurement sets in, science-ready cubes and "
+    "moment maps with uncertainties out.\n\nStart with `fringeflow demo`, or with `fringeflow check MASTER_KEY`.",
+)
+
+MasterKey = Annotated[Path, typer.Argument(metavar="MASTER_KEY", help="The master key file of a project.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Lenient = Annotated[
+    bool, typer.Option("--lenient", help="Take old key sets as they are: what is not understood is dropped and said.")
+]
+
+
+@app.command()
+def check(master_key: MasterKey, *, json: AsJson = False, lenient: Lenient = False) -> None:
+    """Print every problem in the key files, with file and line; exit 1 if any is an error.
+
+    Also says which measurement sets, masks and other inputs are not where the keys say.
+    """
+    raise typer.Exit(inspect.check(master_key, as_json=json, lenient=lenient))
+
+
+@app.command()
+def keys(master_key: MasterKey, *, json: AsJson = False, lenient: Lenient = False) -> None:
+    """Print the project that the key files describe: targets, configs, products, maps. Needs no data."""
+    raise typer.Exit(inspect.keys(master_key, as_json=json, lenient=lenient))
+
+
+@app.command()
+def plan(
+    master_key: MasterKey,
+    *,
+    workdir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of a run: what is made there counts as made.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Print every unit of every stage, what it needs and what it waits for. Needs no data.
+
+    Some units are only known once others are made: the channel blocks of a cube follow from its plan.
+    """
+    raise typer.Exit(inspect.plan(master_key, workdir=workdir, as_json=json))
+
+
+@app.command(name="run")
+def run_command(
+    master_key: MasterKey,
+    *,
+    workdir: Annotated[Path, typer.Option(metavar="DIR", help="Where the store and the products go.")],
+    target: Annotated[list[str] | None, typer.Option(metavar="T", help="Only this target; may be repeated.")] = None,
+    config: Annotated[list[str] | None, typer.Option(metavar="C", help="Only this config; may be repeated.")] = None,
+    product: Annotated[list[str] | None, typer.Option(metavar="P", help="Only this product; may be repeated.")] = None,
+    until: Annotated[
+        str, typer.Option(metavar="STAGE", help="Stop after staging, imaging, postprocess or derived.")
+    ] = "derived",
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Jobs at once; by default one a core.")] = None,
+    force: Annotated[
+        str | None, typer.Option(metavar="UNIT_GLOB", help="Make these units again, e.g. `'derived/*mom0*'`.")
+    ] = None,
+    page: Annotated[bool, typer.Option(help="Also write DIR/index.html with pictures of the products.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON summary at the end instead of text.")] = False,
+) -> None:
+    """Make everything the keys ask for, here, with all four services in this process.
+
+    Reads the measurement sets where the keys' `ms_root` says, keeps its store in DIR/store and lays the finished
+    products out in DIR/products. What is made already is not made again; a run that was killed goes on where it was.
+    Exits 0 only if all units are made.
+    """
+    request = run.Request(
+        targets=tuple(target or ()),
+        configs=tuple(config or ()),
+        products=tuple(product or ()),
+        until=until,
+        jobs=jobs,
+        force=force,
+        page=page,
+    )
+    raise typer.Exit(run.run(master_key, workdir, request, as_json=json))
+
+
+@app.command(name="products")
+def products_command(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    *,
+    lineage: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print the ancestors of this product to the measurement sets.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Print what was made in the folder of a run."""
+    raise typer.Exit(products.products(directory, lineage=lineage, as_json=json))
+
+
+@app.command(name="demo")
+def demo(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to do it.")] = Path("demo"),
+    *,
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Jobs at once; by default one a core.")] = None,
+) -> None:
+    """Image the HI line of NGC 5921, from VLA visibilities to moment maps and a page of pictures.
+
+    Calibrates the observation that CASA ships, writes key files for it and runs all four services.
+    """
+    raise typer.Exit(demo_command.demo(directory, jobs=jobs))
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(fringeflow.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = (
+        False
+    ),
+) -> None:
+    del version
+
+
+def explained(error: OSError) -> FringeflowError | None:
+    """Return what an operating system's error means for the user, if it is one that can happen to anybody."""
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return DiskFullError(f"no space left on the disk{where}", remedy="free some space, then run again: it goes on")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnlyError(f"cannot write{where}: read-only or not permitted", remedy="choose another folder")
+    return None
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command; every error we know ends as one message that names cause and remedy, and exit status 1."""
+    try:
+        app(args=arguments)
+    except FringeflowError as error:
+        complain(error)
+    except OSError as error:
+        known = explained(error)
+        if known is None:
+            raise
+        complain(known)
+
+
+def complain(error: FringeflowError) -> None:
+    """Print `error` on standard error and exit with status 1."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("[bold red]error:[/] ", end="")
+    console.print(error.message, markup=False)
+    if error.remedy:
+        console.print(f"  remedy: {error.remedy}", markup=False)
+    sys.exit(1)

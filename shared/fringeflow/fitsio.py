@@ -1,0 +1,321 @@
+"""FITS images read and written one plane at a time, with checksums and provenance in the header; knows no science.
+
+The same planes and header always give the same bytes: no date, host or order of work enters a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from fringeflow.errors import CorruptInputError, DataError, MissingInputError
+from fringeflow.fitschecksum import Sum
+
+PixelType = Literal["float32", "int16", "uint8"]
+
+_BLOCK = 2880
+_BITPIX: Mapping[PixelType, tuple[int, str]] = {"float32": (-32, ">f4"), "int16": (16, ">i2"), "uint8": (8, "u1")}
+_STRUCTURE = re.compile(
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|DATAMAX|DATAMIN|END"
+)
+_WORLD = re.compile(r"(?P<name>CTYPE|CRVAL|CDELT|CRPIX|CUNIT|CROTA|PC|CD|PV)(?P<axis>\d+)(?P<rest>_\d+)?")
+_PREFIX = "fringeflow: "
+_PIECE = 72 - len(_PREFIX) - 1
+
+
+class Planes:
+    """A FITS image opened for reading by planes, whatever the order of its axes and however many are degenerate.
+
+    `header` describes the axes that remain: two celestial ones and, for a cube, the spectral one as the third;
+    `shape` is (planes, y, x), with one plane for an image. Use as a context manager.
+
+    Parameters
+    ----------
+    path
+        The file; the first HDU that holds an image is read. It may be compressed with gzip, at the price of speed.
+
+    Raises
+    ------
+    MissingInputError, CorruptInputError
+        The file is not there, not a FITS image, or cut short.
+    DataError
+        More than one Stokes plane, or axes that are neither celestial nor spectral.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise MissingInputError(f"{path} is not there")
+        try:
+            self.hdus = fits.open(path, memmap=False)  # mapped pages would count as memory of this process
+        except OSError as error:
+            raise CorruptInputError(f"{path} is not a FITS file: {error}", remedy="make it again") from error
+        try:
+            self._hdu = _image_of(self.hdus, path)
+            original = self._hdu.header
+            self._spectral = _spectral_axis(original, path)
+        except BaseException:
+            self.hdus.close()
+            raise
+        self.is_cube = self._spectral is not None
+        depth = original[f"NAXIS{self._spectral}"] if self._spectral else 1
+        self.shape: tuple[int, int, int] = (depth, original["NAXIS2"], original["NAXIS1"])
+        self.header = _without_extra_axes(original, self._spectral)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.hdus.close()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return (self.plane(index) for index in range(len(self)))
+
+    def plane(self, index: int) -> NDArray[np.float32]:
+        """Return plane `index`, shape (y, x), in native byte order; blanks are NaN."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        axes = self._hdu.header["NAXIS"]
+        chosen = [index if axis == self._spectral else 0 for axis in range(axes, 2, -1)]
+        return np.asarray(self._hdu.section[(*chosen, slice(None), slice(None))], dtype=np.float32)
+
+
+def write_cube(
+    path: Path,
+    header: fits.Header,
+    planes: Iterable[NDArray[Any]],
+    shape: tuple[int, ...],
+    *,
+    dtype: PixelType = "float32",
+) -> None:
+    """Write an image or cube plane by plane, whole or not at all.
+
+    DATAMAX and DATAMIN (of the finite values, where there are any), DATASUM and CHECKSUM are computed on the way.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there already is replaced in one step at the end.
+    header
+        All other cards; those that describe the array itself are set from `shape` and `dtype`.
+    planes
+        Arrays of shape ``shape[-2:]``, in order.
+    shape
+        (y, x) or (planes, y, x).
+    dtype
+        Type of the pixels on disk.
+
+    Raises
+    ------
+    ValueError
+        The planes are not of that shape or not that many.
+    """
+    cards = _framed(header, _BITPIX[dtype][0], shape)
+    with _draft(path) as draft, draft.open("wb") as stream:
+        room = stream.write(_text(cards, 0))
+        total = Sum()
+        limits = _write_planes(stream, total, planes, shape, _BITPIX[dtype][1])
+        padding = b"\0" * (-stream.tell() % _BLOCK)
+        stream.write(padding)
+        total.add(padding)
+        stream.seek(0)
+        stream.write(_finished(cards, room, total.value, limits))
+
+
+def provenance(
+    header: fits.Header,
+    *,
+    unit: str,
+    work_key: str,
+    parameters: Mapping[str, Any],
+    software: Mapping[str, str],
+    inputs: Mapping[str, str],
+) -> None:
+    """Say in `header` what an image was made of and how: plain cards FFUNIT and FFKEY, and HISTORY lines.
+
+    Each line is ``fringeflow: <section> <name> <value>``, the last two as JSON; a line that ends in ``&`` goes on in
+    the next. `read_provenance` reads them back.
+
+    Parameters
+    ----------
+    header
+        Changed in place; an earlier provenance of ours is replaced.
+    unit, work_key
+        What made it.
+    parameters
+        Anything JSON can hold.
+    software
+        Name -> version.
+    inputs
+        Name of a dropped input -> its sha256.
+    """
+    kept = [line for line in header.get("HISTORY", []) if not str(line).startswith(_PREFIX)]
+    header.remove("HISTORY", ignore_missing=True, remove_all=True)
+    header["FFUNIT"] = (unit[:68], "unit that made this" if len(unit) < 45 else "")
+    header["FFKEY"] = work_key
+    for line in kept:
+        header.add_history(line)
+    sections: Mapping[str, Mapping[str, Any]] = {
+        "unit": {"id": unit, "work_key": work_key},
+        "software": software,
+        "parameters": parameters,
+        "inputs": inputs,
+    }
+    for section, entries in sections.items():
+        for name in sorted(entries):
+            text = f"{section} {json.dumps(name)} {json.dumps(entries[name], sort_keys=True)}"
+            pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+            for piece in pieces[:-1]:
+                header.add_history(f"{_PREFIX}{piece}&")
+            header.add_history(_PREFIX + pieces[-1])
+
+
+def read_provenance(header: fits.Header) -> dict[str, dict[str, Any]]:
+    """Return what `provenance` wrote: section -> name -> value, with sections unit, software, parameters, inputs."""
+    found: dict[str, dict[str, Any]] = {"unit": {}, "software": {}, "parameters": {}, "inputs": {}}
+    text = ""
+    for line in map(str, header.get("HISTORY", [])):
+        if not line.startswith(_PREFIX):
+            continue
+        text += line[len(_PREFIX) :]
+        if text.endswith("&"):
+            text = text[:-1]
+            continue
+        section, _, rest = text.partition(" ")
+        name, end = json.JSONDecoder().raw_decode(rest)
+        found[section][name] = json.loads(rest[end:])
+        text = ""
+    return found
+
+
+def _image_of(hdus: fits.HDUList, path: Path) -> Any:
+    """Return the first HDU with an image, all of which must be there."""
+    found = next((hdu for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2), None)
+    if found is None:
+        raise CorruptInputError(f"{path} holds no image", remedy="make it again")
+    if path.suffix != ".gz" and path.stat().st_size < found.fileinfo()["datLoc"] + found.size:
+        raise CorruptInputError(f"{path} is shorter than its header says", remedy="make it again")
+    return found
+
+
+def _spectral_axis(header: fits.Header, path: Path) -> int | None:
+    """Return the number of the spectral axis; None for an image (a spectral axis of length one is kept)."""
+    found = None
+    for axis in range(3, header["NAXIS"] + 1):
+        kind = str(header.get(f"CTYPE{axis}", "")).split("-")[0].strip().upper()
+        if kind in {"FREQ", "VRAD", "VELO", "VOPT", "FELO", "WAVE"}:
+            found = axis
+        elif header[f"NAXIS{axis}"] > 1:
+            raise DataError(
+                f"{path}: axis {axis} ({kind or 'unnamed'}) has {header[f'NAXIS{axis}']} planes",
+                remedy="only celestial and spectral axes may be longer than one; select Stokes I",
+            )
+    return found
+
+
+def _without_extra_axes(original: fits.Header, spectral: int | None) -> fits.Header:
+    """Return the header with axes 1, 2 and, as the third, the spectral one."""
+    moved = {1: 1, 2: 2} | ({spectral: 3} if spectral else {})
+    header = fits.Header()
+    for card in original.copy(strip=True).cards:
+        keyword = _on_axes(card.keyword, moved)
+        if keyword == card.keyword:
+            header.append(card, end=True)
+        elif keyword:
+            header.append((keyword, card.value, card.comment), end=True)
+    if "WCSAXES" in header:
+        header["WCSAXES"] = len(moved)
+    return header
+
+
+def _on_axes(keyword: str, moved: Mapping[int, int]) -> str | None:
+    """Return `keyword` with its axes renumbered; None if it speaks of one that is gone."""
+    match = _WORLD.fullmatch(keyword)
+    if not match:
+        return keyword
+    axis, rest = moved.get(int(match["axis"])), match["rest"] or ""
+    if match["name"] in {"PC", "CD"} and rest:
+        other = moved.get(int(rest[1:]))
+        axis, rest = (axis, f"_{other}") if other else (None, "")
+    return f"{match['name']}{axis}{rest}" if axis else None
+
+
+@contextlib.contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """Give a name to write to, which becomes `path` at the end or, after an error, vanishes."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        yield draft
+        draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def _write_planes(
+    stream: BinaryIO, total: Sum, planes: Iterable[NDArray[Any]], shape: tuple[int, ...], disk: str
+) -> tuple[float, float]:
+    """Append all planes; return the smallest and largest finite value (smallest > largest if there is none)."""
+    low, high, done = np.inf, -np.inf, 0
+    count = int(np.prod(shape[:-2]))
+    for plane in planes:
+        if plane.shape != tuple(shape[-2:]) or done == count:
+            raise ValueError(f"plane {done} has shape {plane.shape}: not one of a cube of shape {shape}")
+        stored = np.ascontiguousarray(plane, dtype=disk)
+        data = stored.tobytes()
+        stream.write(data)
+        total.add(data)
+        finite = stored[np.isfinite(stored)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+        done += 1
+    if done != count:
+        raise ValueError(f"{done} planes instead of {count}")
+    return low, high
+
+
+def _framed(header: fits.Header, bitpix: int, shape: tuple[int, ...]) -> fits.Header:
+    cards = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", bitpix), ("NAXIS", len(shape))])
+    for axis, length in enumerate(reversed(shape), start=1):
+        cards[f"NAXIS{axis}"] = int(length)
+    cards.extend([card for card in header.cards if not _STRUCTURE.fullmatch(card.keyword)], strip=False)
+    cards["DATAMAX"] = (0.0, "largest finite value")
+    cards["DATAMIN"] = (0.0, "smallest finite value")
+    cards["DATASUM"] = ("0", "checksum of the data")
+    cards["CHECKSUM"] = ("0" * 16, "checksum of the whole")
+    return cards
+
+
+def _finished(cards: fits.Header, room: int, datasum: int, limits: tuple[float, float]) -> bytes:
+    if limits[0] > limits[1]:
+        cards.remove("DATAMAX")
+        cards.remove("DATAMIN")
+    else:
+        cards["DATAMIN"], cards["DATAMAX"] = limits
+    cards["DATASUM"] = str(datasum)
+    whole = Sum(datasum)
+    whole.add(_text(cards, room))
+    cards["CHECKSUM"] = whole.encoded_complement()
+    return _text(cards, room)
+
+
+def _text(cards: fits.Header, room: int) -> bytes:
+    """Return the header as it stands on disk, filled with blank cards to `room` bytes should it have shrunk."""
+    text = cards.tostring(sep="", endcard=False, padding=False)
+    text = text.ljust(room - _BLOCK) + "END".ljust(80)
+    return str(text + " " * (-len(text) % _BLOCK)).encode("ascii")

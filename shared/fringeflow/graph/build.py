@@ -1,0 +1,64 @@
+"""Builds a target's graph, stage by stage, and says which of its units a selection asks for. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from fringeflow.graph import derived, imaging, postprocess, staging
+from fringeflow.graph.model import Graph, Lookup, UnitId
+from fringeflow.keys.model import Frozen, Project
+
+STAGES: tuple[str, ...] = ("staging", "imaging", "postprocess", "derived")
+
+_ADD: Mapping[str, Callable[[Project, str, Graph], object]] = {
+    "staging": staging.add_units,
+    "imaging": imaging.add_units,
+    "postprocess": postprocess.add_units,
+    "derived": derived.add_units,
+}
+
+
+class Selection(Frozen):
+    """The part of a project that is asked for; an empty tuple means all."""
+
+    targets: tuple[str, ...] = ()
+    configs: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    until: str = STAGES[-1]
+
+    def includes(self, unit: UnitId) -> bool:
+        """Return whether `unit` itself is asked for."""
+        return (
+            (not self.targets or unit.target in self.targets)
+            and (not self.configs or unit.config in self.configs)
+            and (not self.products or unit.product in self.products)
+            and STAGES.index(unit.stage) <= STAGES.index(self.until)
+        )
+
+
+def build(project: Project, target: str, leaves: Mapping[str, str], lookup: Lookup) -> Graph:
+    """Return all units of `target`; those that follow from results not made yet are left out until they are.
+
+    Parameters
+    ----------
+    leaves
+        Digest of every dropped input that is there, by name.
+    lookup
+        Finds the facts of a made unit.
+    """
+    graph = Graph(leaves, lookup)
+    for stage in STAGES:
+        _ADD[stage](project, target, graph)
+    return graph
+
+
+def wanted(graph: Graph, selection: Selection) -> set[UnitId]:
+    """Return the units that `selection` includes and everything they need.
+
+    A selection never changes what a unit is, only whether it is made: what lies outside it and is needed is made too.
+    """
+    found = {unit.id for unit in graph if selection.includes(unit.id)}
+    for unit in reversed(list(graph)):  # needs come before what needs them
+        if unit.id in found:
+            found |= {need.unit for need in unit.needs}
+    return found

@@ -1,0 +1,328 @@
+"""The units of imaging: plan, channel blocks, mask and gather of a cube, or plan and clean of an image. No I/O.
+
+A block exists only once the plan has been made: before, the cube itself stands in the graph as open, with the work key
+it will also have afterwards, since all that follows from the plan adds nothing to it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from fringeflow import names
+from fringeflow.errors import DataError
+from fringeflow.graph.model import Graph, Need, Unit, UnitId
+from fringeflow.keys.model import IMAGING_STAGES, Frozen, ImagingStage, LineProduct, Project
+
+REVISION = 1
+"""One for all steps: a cube's work key does not see those of its blocks."""
+
+# What a recipe may say of the grid is decided by staging and the plan, and files are named by names.py.
+_NOT_RECIPE = ("vis", "imagename", "startmodel", "outlierfile", "parallel", "interactive", "mask")
+_FIXED: Mapping[str, tuple[object, ...]] = {"nchan": (-1,), "start": ("",), "width": ("",), "mask": ("", [])}
+
+
+class Sizing(Frozen):
+    """How cell and image size are chosen (imaging specification, section 8)."""
+
+    cell: float | None = Field(default=None, gt=0, description="arcsec; overrides the choice")
+    deltara: float | None = Field(default=None, description="full width in arcsec")
+    deltadec: float | None = Field(default=None, description="full width in arcsec")
+    oversamp: float = Field(default=5.0, gt=1, description="pixels per beam")
+    pb_level: float = Field(default=0.2, gt=0, lt=1, description="level of the primary beam that the image holds")
+    force_square: bool = False
+
+
+class Splitting(Frozen):
+    """How a cube is split into blocks; nothing here may depend on who does the work."""
+
+    block_pixels: int = Field(default=1_000_000, gt=0, description="pixels of one block, as far as channels allow")
+    block_channels: int | None = Field(default=None, ge=1, description="channels of one block; overrides the choice")
+    block_memory_mb: int = Field(default=1000, gt=0, description="no block is larger than this")
+
+
+class CleanRecipe(Frozen):
+    """One clean stage; names are tclean's or the reference's."""
+
+    scales_arcsec: tuple[float, ...] = (0.0,)
+    smallscalebias: float = Field(default=0.9, ge=0, lt=1)
+    snr: float = Field(gt=0, description="residual peak, in units of the noise, to clean to")
+    gain: float = Field(default=0.1, gt=0, le=1)
+    cyclefactor: float = Field(default=1.0, gt=0)
+    minpsffraction: float = Field(default=0.05, ge=0, lt=1)
+    maxpsffraction: float = Field(default=0.8, gt=0, lt=1)
+    cycleniter: int = Field(default=1000, gt=0, description="most components of a channel in one cycle")
+    max_components: int = Field(default=15000, gt=0, description="most components of a channel in a stage")
+    max_cycles: int = Field(default=40, gt=0, description="most major cycles of a stage")
+    convergence_fracflux: float = Field(default=0.01, ge=0)
+    stop_at_negative: bool = False
+
+
+class MaskRecipe(Frozen):
+    """The signal mask between the clean stages (imaging specification, section 11)."""
+
+    singlescale_mask_high_snr: float = Field(gt=0)
+    singlescale_mask_low_snr: float = Field(gt=0)
+    singlescale_mask_absolute: bool = True
+    mask_min_beams: float = Field(default=0.5, ge=0, description="least area in a channel, in beam areas")
+    mask_min_channels: int = Field(default=1, ge=1)
+
+
+class ImagingRecipe(Frozen):
+    """All parameters of one cube or continuum image."""
+
+    kind: Literal["line", "continuum"]
+    phasecenter: str
+    restfreq_ghz: float | None
+    tclean: Mapping[str, Any] = Field(description="how visibilities are gridded, in tclean's terms")
+    sizing: Sizing
+    splitting: Splitting
+    multiscale: CleanRecipe
+    mask: MaskRecipe
+    singlescale: CleanRecipe
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        wanted = "cube" if self.kind == "line" else "mfs"
+        if self.tclean.get("specmode", wanted) != wanted:
+            raise ValueError(f"specmode must be {wanted!r} for a {self.kind} product")
+        for name, allowed in _FIXED.items():
+            if name in self.tclean and self.tclean[name] not in allowed:
+                where = "the cleanmask key" if name == "mask" else "the product's channel width"
+                raise ValueError(f"{name} cannot be set in an imaging recipe: use {where}")
+        return self
+
+
+# tclean parameters that are the clean loop's, not the gridder's; the recipe of each stage has its own.
+_CLEAN = ("smallscalebias", "gain", "cyclefactor", "minpsffraction", "maxpsffraction")
+_LOOP = ("cycleniter", "max_components", "max_cycles", "convergence_fracflux", "stop_at_negative")
+# tclean parameters of stopping, masking and output, all of which the pipeline itself decides.
+_DECIDED = (
+    *_CLEAN, "cycleniter", "niter", "nsigma", "threshold", "nmajor", "scales", "deconvolver", "restoration",
+    "restoringbeam", "pbcor", "calcres", "calcpsf", "restart", "fullsummary", "savemodel", "usemask", "pbmask",
+    "sidelobethreshold", "noisethreshold", "lownoisethreshold", "negativethreshold", "smoothfactor", "minbeamfrac",
+    "cutthreshold", "growiterations", "dogrowprune", "minpercentchange", "verbose", "fastnoise", "cell", "imsize",
+    "phasecenter", "restfreq", "largestscale", "fusedthreshold", "selectdata", "nchan", "start", "width", "chanchunks",
+)  # fmt: skip
+
+
+def add_units(project: Project, target: str, graph: Graph) -> tuple[UnitId, ...]:
+    """Add to `graph` the imaging of everything of `target` that is staged in it; return the ids of the images.
+
+    Raises
+    ------
+    DataError
+        A recipe or an override that cannot be.
+    """
+    staged = [unit.id for unit in graph if unit.id.stage == "staging" and unit.id.target == target and not unit.id.step]
+    return tuple(_add(project, graph, unit) for unit in staged if unit.config in project.interf_configs)
+
+
+def recipe_of(project: Project, target: str, config: str, product: str) -> ImagingRecipe:
+    """Return the resolved recipe: defaults, then the recipe file of each stage, then overrides (W1, W2)."""
+    which = (target, config, product)
+    layers = project.recipes.get(config, {}).get(product, {})
+    absent = [stage for stage in IMAGING_STAGES if stage not in layers]
+    if absent:
+        raise DataError(
+            f"no imaging recipe for {config} {product}, stage {', '.join(absent)}",
+            remedy="add a line to the imaging key",
+        )
+    wanted = project.product(product)
+    line = isinstance(wanted, LineProduct)
+    stages = {stage: _overridden(project, which, dict(layers[stage].parameters)) for stage in IMAGING_STAGES}
+    grid = {name: value for name, value in stages["dirty"].items() if name not in (*_DECIDED, *_NOT_RECIPE)}
+    grid |= {name: stages["dirty"][name] for name in _FIXED if name in stages["dirty"]}
+    place = project.targets[target]
+    scales = project.interf_configs[config].clean_scales_arcsec
+    pick = _Overrides(project, which)
+    try:
+        return ImagingRecipe(
+            kind="line" if line else "continuum",
+            phasecenter=f"J2000 {place.ra} {place.dec}",
+            restfreq_ghz=wanted.restfreq_ghz if isinstance(wanted, LineProduct) else None,
+            tclean=grid,
+            sizing=Sizing(**pick.of(Sizing)),
+            splitting=Splitting(**pick.of(Splitting)),
+            multiscale=_clean(pick, stages, "multiscale", snr=4.0, scales=scales, stop_at_negative=True),
+            mask=MaskRecipe(
+                **{
+                    "singlescale_mask_high_snr": 4.0 if line else 2.5,
+                    "singlescale_mask_low_snr": 2.0 if line else 1.0,
+                    **pick.of(MaskRecipe),
+                }
+            ),
+            singlescale=_clean(pick, stages, "singlescale", snr=1.0, scales=(0.0,), stop_at_negative=False),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{target} {config} {product}: {where or 'imaging recipe'}: {first['msg']}",
+            remedy="correct it in the overrides or the imaging recipe",
+        ) from error
+
+
+def _clean(
+    pick: _Overrides,
+    stages: Mapping[ImagingStage, Mapping[str, Any]],
+    stage: ImagingStage,
+    *,
+    snr: float,
+    scales: tuple[float, ...],
+    stop_at_negative: bool,
+) -> CleanRecipe:
+    own = {name: stages[stage][name] for name in _CLEAN if name in stages[stage]}
+    loop = {name: value for name in _LOOP if (value := pick.value(name)) is not None}
+    given = {"scales_arcsec": scales or (0.0,), "snr": snr, "stop_at_negative": stop_at_negative, **own, **loop}
+    threshold = pick.value(f"{stage}_threshold_value")
+    return CleanRecipe.model_validate(given if threshold is None else given | {"snr": threshold})
+
+
+class _Overrides:
+    """The overrides of one cube, read as Python literals where they are."""
+
+    def __init__(self, project: Project, which: tuple[str, str, str]) -> None:
+        self._project, self._which = project, which
+
+    def value(self, name: str) -> Any:
+        """Return the override of `name`, or None."""
+        text = self._project.override(name, *self._which)
+        return None if text is None else _literal(text)
+
+    def of(self, model: type[Frozen]) -> dict[str, Any]:
+        """Return the overrides of what `model` holds."""
+        return {name: value for name in model.model_fields if (value := self.value(name)) is not None}
+
+
+def _overridden(project: Project, which: tuple[str, str, str], parameters: dict[str, Any]) -> dict[str, Any]:
+    pick = _Overrides(project, which)
+    return parameters | {
+        name: value
+        for name in parameters
+        if name not in ("cell", "imsize", *_NOT_RECIPE) and (value := pick.value(name)) is not None
+    }
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _add(project: Project, graph: Graph, staged: UnitId) -> UnitId:
+    which = (staged.target, staged.config, staged.product)
+    recipe = recipe_of(project, *which)
+    image = staged.model_copy(update={"stage": "imaging"})
+    masks = project.targets[staged.target].cleanmask
+    leaf = masks.get(staged.product, masks.get("all"))
+    leaves = (f"cleanmask/{leaf}",) if leaf else ()
+    plan = graph.add(
+        Unit(
+            id=image.at("plan"),
+            revision=REVISION,
+            recipe=recipe.model_dump(
+                mode="json", include={"kind", "phasecenter", "restfreq_ghz", "sizing", "splitting", "tclean"}
+            ),
+            needs=(Need(unit=staged),),
+            memory_mb=600,
+        )
+    )
+    facts = graph.facts(plan)
+    whole = {
+        "id": image,
+        "revision": REVISION,
+        "recipe": recipe.model_dump(mode="json"),
+        "leaves": leaves,
+        "outputs": outputs(recipe, *which),
+        "fact": "cube.imaged",
+    }
+    needs: tuple[Need, ...] = (Need(unit=plan, fetch=False),)
+    if recipe.kind == "continuum":
+        memory = int(facts["memory_mb"]) if facts else 1000
+        return graph.add(Unit(**whole, needs=(*needs, Need(unit=staged)), memory_mb=memory))
+    if facts is None:
+        return graph.add(Unit(**whole, needs=needs, open=True))
+    made = _add_blocks(graph, image, staged, recipe, leaves, facts)
+    return graph.add(Unit(**whole, needs=(*needs, *(Need(unit=unit, keyed=False) for unit in made))))
+
+
+def _add_blocks(
+    graph: Graph,
+    image: UnitId,
+    staged: UnitId,
+    recipe: ImagingRecipe,
+    leaves: tuple[str, ...],
+    facts: Mapping[str, Any],
+) -> list[UnitId]:
+    content = recipe.model_dump(mode="json")
+    plan, memory = image.at("plan"), int(facts["memory_mb"])
+    blocks = [(int(first), int(last)) for first, last in facts["blocks"]]
+    shared = {"revision": REVISION, "memory_mb": memory}
+
+    def part(stage: str) -> dict[str, Any]:
+        return {name: content[name] for name in ("tclean", "restfreq_ghz", "phasecenter", stage)}
+
+    deep = [
+        graph.add(
+            Unit(
+                id=image.at(f"multiscale.{first}-{last}"),
+                recipe=part("multiscale") | {"block": (first, last)},
+                needs=(Need(unit=plan, fetch=False), Need(unit=staged)),
+                leaves=leaves,
+                outputs=(block_name(image, "multiscale", first, last),),
+                **shared,
+            )
+        )
+        for first, last in blocks
+    ]
+    mask = graph.add(
+        Unit(
+            id=image.at("mask"),
+            recipe={"mask": content["mask"]},
+            needs=(Need(unit=plan, fetch=False), *(Need(unit=unit) for unit in deep)),
+            outputs=(signal_mask_name(image),),
+            **shared,
+        )
+    )
+    final = [
+        graph.add(
+            Unit(
+                id=image.at(f"singlescale.{first}-{last}"),
+                recipe=part("singlescale") | {"block": (first, last)},
+                needs=(Need(unit=plan, fetch=False), Need(unit=staged), Need(unit=source), Need(unit=mask)),
+                outputs=(block_name(image, "singlescale", first, last),),
+                **shared,
+            )
+        )
+        for (first, last), source in zip(blocks, deep, strict=True)
+    ]
+    return [*deep, mask, *final]
+
+
+def block_name(image: UnitId, stage: str, first: int, last: int) -> str:
+    """Return the name of the folder of CASA images that a clean stage makes of one block."""
+    return names.cube(image.target, image.config, image.product, f"{stage}_chan{first}_{last}", ".images")
+
+
+def signal_mask_name(image: UnitId) -> str:
+    """Return the name of the signal mask of the whole cube, between the clean stages."""
+    return names.cube(image.target, image.config, image.product, "signal", ".npy")
+
+
+def outputs(recipe: ImagingRecipe, target: str, config: str, product: str) -> tuple[str, ...]:
+    """Return the names of the FITS files of one image (imaging specification, section 12)."""
+    weighted = recipe.tclean.get("gridder", "standard") in ("mosaic", "awproject", "awp2", "awphpg")
+    if recipe.kind == "line":
+        exts = ["", "residual", "model", "mask", "pb", "psf", *(["weight"] if weighted else [])]
+    else:
+        terms = int(recipe.tclean.get("nterms", 2))
+        tails = ["", *(f"tt{i}" for i in range(1, terms))]
+        exts = [f"{ext}_{tail}".strip("_") for ext in ("", "residual", "model") for tail in tails]
+        exts += ["mask", "pb", "psf", *(["weight"] if weighted else [])]
+        exts += ["alpha", "alpha_error"] if terms > 1 else []
+    return tuple(names.cube(target, config, product, ext) for ext in exts)

@@ -1,0 +1,181 @@
+"""Units, what each needs, and their work keys: the graph of everything a project asks for. Pure functions, no I/O.
+
+A work key is computed from the leaves up: it covers the stage's revision, the recipe, the work keys of the units
+needed and the digests of the dropped inputs. It is therefore known before anything has run, and two runs that make
+the same unit agree on it even where a file format stores the time of day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
+
+from pydantic import Field
+
+from fringeflow.keys.model import Frozen
+
+Facts = Mapping[str, Any]
+
+
+class UnitId(Frozen):
+    """The readable identity of a unit: ``imaging/ngc5921/vla/hi21cm`` or, for an inner step, ``.../plan``."""
+
+    stage: str
+    target: str
+    config: str
+    product: str
+    step: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.stage, self.target, self.config, self.product, self.step) if part)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote."""
+        parts = text.split("/")
+        if len(parts) not in (4, 5) or not all(parts):
+            raise ValueError(f"not a unit: {text!r} (stage/target/config/product or stage/target/config/product/step)")
+        return cls(stage=parts[0], target=parts[1], config=parts[2], product=parts[3], step="".join(parts[4:]))
+
+    def at(self, step: str) -> UnitId:
+        """Return the unit of the same stage and cube at another step."""
+        return self.model_copy(update={"step": step})
+
+
+class Need(Frozen):
+    """That one unit needs another.
+
+    `fetch` false: only the facts of its manifest are read, not its artefacts. `keyed` false: the needed unit follows
+    from others that are keyed (a block from its plan), so it adds nothing to the work key.
+    """
+
+    unit: UnitId
+    fetch: bool = True
+    keyed: bool = True
+
+
+class Unit(Frozen):
+    """The smallest thing a stage makes as one."""
+
+    id: UnitId
+    revision: int = Field(description="raise it when the science of this step changes its results")
+    recipe: Mapping[str, Any] = Field(description="the parameters that matter to it, as JSON")
+    needs: tuple[Need, ...] = ()
+    leaves: tuple[str, ...] = Field(default=(), description="names of dropped inputs, e.g. 'incoming/a.ms'")
+    outputs: tuple[str, ...] = Field(default=(), description="names of the artefacts it makes")
+    fact: str = Field(default="unit.made", description="what is announced when it is made")
+    group: str = Field(default="", description="ready units of one stage with the same group are made in one job")
+    open: bool = Field(default=False, description="needs that are not known yet: it cannot be ready")
+    memory_mb: int = Field(default=1000, description="estimate for the scheduler")
+
+
+Lookup = Callable[[UnitId, str], Facts | None]
+"""(unit, work key) -> the facts of its manifest, or None when it has not been made."""
+
+
+class Graph:
+    """Units by id, with their work keys and states.
+
+    Parameters
+    ----------
+    leaves
+        Digest of every dropped input that is there, by name.
+    lookup
+        Finds the facts of a made unit.
+    """
+
+    def __init__(self, leaves: Mapping[str, str], lookup: Lookup) -> None:
+        self._leaves = leaves
+        self._lookup = lookup
+        self._units: dict[UnitId, Unit] = {}
+        self._keys: dict[UnitId, str | None] = {}
+        self.notes: list[str] = []  # what was asked for and is not in the graph, and why
+
+    def __iter__(self) -> Iterator[Unit]:
+        return iter(self._units.values())
+
+    def __contains__(self, unit: object) -> bool:
+        return unit in self._units
+
+    def __len__(self) -> int:
+        return len(self._units)
+
+    def __getitem__(self, unit: UnitId) -> Unit:
+        return self._units[unit]
+
+    def add(self, unit: Unit) -> UnitId:
+        """Add `unit`; what it needs must have been added before. Return its id."""
+        if unit.id in self._units:
+            raise ValueError(f"{unit.id} is in the graph already")
+        absent = [str(need.unit) for need in unit.needs if need.unit not in self._units]
+        if absent:
+            raise ValueError(f"{unit.id} needs {', '.join(absent)}, not in the graph")
+        self._units[unit.id] = unit
+        return unit.id
+
+    def note(self, text: str) -> None:
+        """Say that something which was asked for is not in the graph, and why."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def key(self, unit: UnitId) -> str | None:
+        """Return the work key of `unit`, or None while one of its leaves has not been dropped."""
+        if unit not in self._keys:
+            self._keys[unit] = self._work_key(self._units[unit])
+        return self._keys[unit]
+
+    def facts(self, unit: UnitId) -> Facts | None:
+        """Return the facts of `unit` if it has been made, else None."""
+        key = self.key(unit)
+        return None if key is None else self._lookup(unit, key)
+
+    def made(self, unit: UnitId) -> bool:
+        """Return whether the manifest of the present work key exists."""
+        return self.facts(unit) is not None
+
+    def missing(self, unit: UnitId) -> tuple[str, ...]:
+        """Return what `unit` waits for: names of leaves and ids of units it needs directly that are not there."""
+        wanted = self._units[unit]
+        leaves = tuple(name for name in wanted.leaves if name not in self._leaves)
+        units = tuple(str(need.unit) for need in wanted.needs if not self.made(need.unit))
+        return leaves + units
+
+    def is_ready(self, unit: UnitId) -> bool:
+        """Return whether `unit` can be made now (whether or not it has been)."""
+        return not self._units[unit].open and not self.missing(unit)
+
+    def ready(self) -> list[Unit]:
+        """Return the units that can be made now and have not been."""
+        return [unit for unit in self if not self.made(unit.id) and self.is_ready(unit.id)]
+
+    def downstream(self, units: Iterable[UnitId]) -> set[UnitId]:
+        """Return `units` and everything that needs one of them, directly or not."""
+        found = set(units)
+        for unit in self:  # insertion order is topological: add() refuses a unit before its needs
+            if any(need.unit in found for need in unit.needs):
+                found.add(unit.id)
+        return found
+
+    def _work_key(self, unit: Unit) -> str | None:
+        leaves = {name: self._leaves.get(name) for name in unit.leaves}
+        needs = {str(need.unit): self.key(need.unit) for need in unit.needs if need.keyed}
+        if None in leaves.values() or None in needs.values():
+            return None
+        return digest_of(
+            {
+                "unit": str(unit.id),
+                "revision": unit.revision,
+                "recipe": unit.recipe,
+                "outputs": unit.outputs,
+                "needs": needs,
+                "leaves": leaves,
+            }
+        )
+
+
+def digest_of(content: object) -> str:
+    """Return the sha256 of `content` as canonical JSON."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

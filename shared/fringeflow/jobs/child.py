@@ -1,0 +1,203 @@
+"""The child process of a job: settles in, makes what is asked, and says how it went.
+
+Runs forked from the fork server; until the work begins it must not touch the store.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import importlib
+import inspect
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from fringeflow.errors import BugError
+from fringeflow.jobs import casa, failure, kernel
+from fringeflow.jobs.order import Job, Order
+from fringeflow.jobs.request import (
+    CallRequest,
+    Failure,
+    JobRequest,
+    JobResult,
+    Made,
+    Progress,
+    Surroundings,
+    UnitResult,
+)
+
+_GROUP = "fringeflow.stages"
+_LEAST_INTERVAL_SECONDS = 0.2
+_NAMED_SOFTWARE = ("casatools", "casatasks", "casadata", "astropy", "numpy", "scipy", "reproject")
+
+
+def main(channel: Connection, request: JobRequest | CallRequest, where: Surroundings) -> None:
+    """Do what `request` says and send what comes of it; the last message is `Made` or `Failure`."""
+    kernel.die_with_parent()
+    server = sys.modules.get("fringeflow.jobs.preload")  # never imported here: it is the fork server's
+    if server is not None:
+        kernel.end_if_orphaned(server.SERVER_PID)
+    kernel.settle()
+    voice = Voice(channel)
+    last: Made | Failure
+    try:
+        _settle_in(where)
+        last = Made(_call(request, where, voice) if isinstance(request, CallRequest) else _make(request, where, voice))
+        channel.send(last)
+    except BaseException as error:  # noqa: BLE001 - whatever ends the work must be told to the parent
+        channel.send(failure.of_exception(error, where))
+    channel.close()
+
+
+class Voice:
+    """Sends progress, not too often, and takes the time of each step."""
+
+    def __init__(self, channel: Connection) -> None:
+        self._channel = channel
+        self._begun = self._step_begun = time.monotonic()
+        self._said = 0.0
+        self._step = ""
+        self._seconds: dict[str, float] = {}
+
+    def report(self, step: str, fraction: float | None = None) -> None:
+        """Say that `step` is running, and how much of it is done."""
+        now = time.monotonic()
+        if step != self._step:
+            self._close_step(now)
+            self._step = step
+        elif now - self._said < _LEAST_INTERVAL_SECONDS:
+            return
+        self._said = now
+        self._channel.send(Progress(step, fraction, now - self._begun))
+
+    def take_steps(self) -> dict[str, float]:
+        """Return the seconds of each step since last asked."""
+        self._close_step(time.monotonic())
+        taken, self._seconds = self._seconds, {}
+        return taken
+
+    def _close_step(self, now: float) -> None:
+        if self._step:
+            self._seconds[self._step] = self._seconds.get(self._step, 0.0) + now - self._step_begun
+        self._step_begun = now
+
+
+class _TimedJob(Job):
+    """A job that notes how long each of its orders took."""
+
+    def __init__(self, orders: tuple[Order, ...], scratch: Path, voice: Voice) -> None:
+        super().__init__(orders, scratch, voice.report)
+        self.steps: dict[str, dict[str, float]] = {}
+        self._voice = voice
+
+    def finish(self, order: Order, outputs: Mapping[str, Path], facts: Mapping[str, Any] | None = None) -> None:
+        """Hand in the files of `order` (see `Job.finish`)."""
+        super().finish(order, outputs, facts)
+        self.steps[str(order.unit.id)] = self._voice.take_steps()
+
+
+def _make(request: JobRequest, where: Surroundings, voice: Voice) -> JobResult:
+    from fringeflow.jobs.inputs import Fetcher
+    from fringeflow.store.artefacts import upload
+    from fringeflow.store.objects import open_store
+
+    make = _function(request.make) if request.make else _stage(request.stage)
+    started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    store = open_store(where.store)
+    voice.report("fetch")
+    fetcher = Fetcher(store, where.scratch / "inputs", where.digest_cache)
+    orders = tuple(fetcher.order(task) for task in request.tasks)
+    fetching = {step: seconds / len(orders) for step, seconds in voice.take_steps().items()}
+    work = where.scratch / "work"
+    work.mkdir()
+    job = _TimedJob(orders, work, voice)
+    voice.report("make")
+    make(job)
+    unmade = [str(order.unit.id) for order in orders if str(order.unit.id) not in job.made]
+    if unmade:
+        raise BugError(f"the stage {request.stage} did not finish {', '.join(unmade)}")
+    results = []
+    for order in orders:
+        name = str(order.unit.id)
+        voice.report("upload")
+        outputs = upload(store, order.unit.id, order.work_key, job.made[name].outputs, own=work)
+        steps = {**fetching, **job.steps[name], **voice.take_steps()}
+        results.append(
+            UnitResult(
+                unit=order.unit.id,
+                work_key=order.work_key,
+                outputs=outputs,
+                facts=_plain(name, job.made[name].facts),
+                started=started,
+                seconds=sum(steps.values()),
+                steps=steps,
+                peak_memory_mb=kernel.peak_memory_mb(),
+                software=software(),
+            )
+        )
+    return JobResult(tuple(results))
+
+
+def _call(request: CallRequest, where: Surroundings, voice: Voice) -> Any:
+    function = _function(request.function)
+    offered = {"progress": voice.report, "scratch": where.scratch}
+    wanted = inspect.signature(function).parameters
+    extra = {name: value for name, value in offered.items() if name in wanted and name not in request.kwargs}
+    return function(**request.kwargs, **extra)
+
+
+@functools.cache  # asked for in the fork server, where jobs then find it
+def software() -> dict[str, str]:
+    """Return name and version of what the results depend on."""
+    found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name in _NAMED_SOFTWARE or name.startswith("fringeflow"):
+            found[name] = distribution.version
+    return dict(sorted(found.items()))
+
+
+def _settle_in(where: Surroundings) -> None:
+    where.log.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(where.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for descriptor, standard in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, standard)
+    temporary = where.scratch / "tmp"
+    temporary.mkdir(parents=True)
+    os.environ["TMPDIR"] = str(temporary)
+    tempfile.tempdir = None  # what the fork server found does not hold here
+    os.chdir(where.scratch)  # CASA leaves files in the current folder
+    if "casatasks" in sys.modules:
+        casa.log_to(where.casa_log)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function
+
+
+def _stage(name: str) -> Callable[[Job], None]:
+    found = list(metadata.entry_points(group=_GROUP, name=name))
+    if len(found) != 1:
+        raise BugError(f"{len(found)} stages called {name} are installed", remedy=f"install fringeflow-{name}")
+    make: Callable[[Job], None] = found[0].load()
+    return make
+
+
+def _plain(unit: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `facts` as they will be read back from the manifest."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(facts, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise BugError(f"the facts of {unit} are not plain JSON: {error}") from error
+    return plain

@@ -1,0 +1,39 @@
+"""What only the Linux kernel can promise about processes: that a child ends when its parent does, whatever it does."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_FIRST_TO_GO = "500"  # of 1000: in need of memory the kernel ends a job before it ends a service
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def end_if_orphaned(parent_pid: int) -> None:
+    """End this process if its parent is no longer `parent_pid`: it had gone before `die_with_parent` was called."""
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def settle() -> None:
+    """Make this process the head of its own group, without core dumps, let go at once by SIGTERM, first to go."""
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the parent, which ends its jobs
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # not every container allows it
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory this process has had resident, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

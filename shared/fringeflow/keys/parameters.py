@@ -1,0 +1,155 @@
+"""Every parameter that a recipe may set or an override may change, with the type it must have.
+
+The tclean names and types are those of CASA 6.7; the loop's are of the imaging specification, sections 6.1 and 9.1, and
+this pipeline's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+from fringeflow.keys.syntax import literal
+from fringeflow.keys.values import (
+    Check,
+    arcsec,
+    between,
+    either,
+    flag,
+    list_of,
+    number,
+    plain,
+    positive,
+    refusal,
+    whole,
+)
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str):
+        raise refusal("a text", value)
+    return value
+
+
+def _items(check: Check) -> Check:
+    checked = list_of(check)
+    return lambda value: list(checked(value))
+
+
+def _count(value: Any) -> int:
+    return whole(positive(value))
+
+
+def _one_of(*words: str) -> Check:
+    def checked(value: Any) -> str:
+        if value not in words:
+            raise refusal(f"one of {', '.join(words)}", value)
+        return str(value)
+
+    return checked
+
+
+def _named(check: Check, names: str) -> dict[str, Check]:
+    return dict.fromkeys(names.split(), check)
+
+
+TCLEAN: Mapping[str, Check] = MappingProxyType(
+    {
+        **_named(
+            flag, "selectdata perchanweightdensity mosweight aterm psterm wbawp conjbeams usepointing restoration"
+        ),
+        **_named(flag, "pbcor interactive fullsummary dogrowprune verbose fastnoise restart calcres calcpsf parallel"),
+        **_named(whole, "nchan facets wprojplanes nterms largestscale npixels niter cycleniter nmajor growiterations"),
+        **_named(number, "computepastep rotatepastep pblimit smallscalebias fusedthreshold gain nsigma cyclefactor"),
+        **_named(number, "minpsffraction maxpsffraction pbmask sidelobethreshold noisethreshold lownoisethreshold"),
+        **_named(number, "negativethreshold smoothfactor minbeamfrac cutthreshold minpercentchange psfcutoff"),
+        "robust": between(-2, 2, inclusive=True),
+        **_named(_words, "datacolumn stokes projection outframe veltype vptable cfcache normtype outlierfile"),
+        "specmode": _one_of("mfs", "cube", "cubedata", "cubesource", "cont", "mvc"),
+        "interpolation": _one_of("nearest", "linear", "cubic"),
+        "gridder": _one_of(
+            *("standard", "wproject", "widefield", "mosaic", "awproject", "awphpg", "awp2", "imagemosaic"),
+            *("wprojectft", "mosaicft", "ftmosaic", "ft", "awprojectft", "gridft"),
+        ),
+        "deconvolver": _one_of(
+            *("hogbom", "clark", "multiscale", "mtmfs", "mem", "clarkstokes", "asp"), "clark_exp", "clarkstokes_exp"
+        ),
+        "weighting": _one_of(*("natural", "uniform", "briggs", "briggsabs", "briggsbwtaper", "superuniform", "radial")),
+        "usemask": _one_of("user", "pb", "auto-multithresh"),
+        "savemodel": _one_of("none", "virtual", "modelcolumn"),
+        **_named(either(_words, _items(_words)), "vis field spw timerange uvrange antenna scan intent imagename mask"),
+        **_named(either(_words, _items(_words)), "restoringbeam uvtaper startmodel"),
+        **_named(either(_words, whole), "observation phasecenter psfphasecenter"),
+        **_named(either(_words, number), "reffreq start width noise threshold"),
+        "restfreq": either(_words, number, _items(either(_words, number))),
+        "imsize": either(whole, _items(whole)),
+        "cell": either(_words, number, _items(either(_words, number))),
+        **_named(_items(number), "scales pointingoffsetsigdev"),
+    }
+)
+"""Parameters of tclean."""
+
+NOT_TCLEAN = frozenset(("taskname", "chanchunks", "overwrite", "usedata", "sdimage", "sdpsf", "sdgain", "dishdia"))
+"""What recipes saved by other versions and tasks of CASA hold and tclean does not take; left out with a warning."""
+
+LOOP: Mapping[str, Check] = MappingProxyType(
+    {
+        **_named(
+            positive, "multiscale_threshold_value singlescale_threshold_value convergence_fracflux mask_min_beams"
+        ),
+        **_named(positive, "singlescale_mask_high_snr singlescale_mask_low_snr oversamp"),
+        **_named(_count, "max_components max_cycles mask_min_channels block_pixels block_channels block_memory_mb"),
+        **_named(flag, "singlescale_mask_absolute stop_at_negative force_square"),
+        "pb_level": between(0, 1),
+    }
+)
+"""Parameters of image size, channel blocks, masks and the clean loop."""
+
+WITHOUT_EFFECT = frozenset(
+    (
+        *("niter_base", "niter_factor", "cycleniter_base", "cycleniter_factor", "min_loops", "max_loops"),
+        *("max_total_niter", "convergence_totalflux", "convergence_fluxperniter", "use_absolute_delta"),
+        *("convergence_noise_z_threshold", "dynamic_sizing", "remask_each_loop", "force_dirty_image"),
+    )
+)
+"""Parameters of the reference's clean loop that this one does not have."""
+
+SIZES: Mapping[str, Check] = MappingProxyType(
+    _named(arcsec, "cell deltara deltadec linearmosaic_deltara linearmosaic_deltadec force_beam_arcsec")
+)
+"""Sizes of pixels, images, linear mosaics and beams, in arcsec."""
+
+FINISH: Mapping[str, Check] = MappingProxyType(
+    {"round_beam": _one_of("smallest", "reference"), "kelvin": _one_of("channel", "constant")}
+)
+"""Parameters of post-processing."""
+
+OVERRIDABLE: Mapping[str, Check] = MappingProxyType({**TCLEAN, **LOOP, **SIZES, **FINISH})
+"""Everything an override may name."""
+
+
+def override_value(parameter: str, written: str) -> Any:
+    """Return the value of an override as the type its parameter has; angles are in arcsec.
+
+    Raises
+    ------
+    KeyError
+        There is no such parameter.
+    ValueError
+        The text does not give a value of the right type.
+    """
+    check = OVERRIDABLE[parameter]
+    try:
+        value = plain(literal(written))
+    except ValueError:
+        value = written
+    return check(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a remedy that names what `name` may have been meant to be."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3)
+    return f"perhaps {' or '.join(near)} is meant" if near else f"known: {', '.join(names)}"

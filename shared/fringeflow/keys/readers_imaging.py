@@ -1,0 +1,177 @@
+"""The imaging key, the recipe files it names, and the override key (imaging specification, 3 and 4.1, W1 to W3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fringeflow.errors import DataError
+from fringeflow.keys.master import Master
+from fringeflow.keys.model import IMAGING_STAGES, ImagingStage, Recipe
+from fringeflow.keys.parameters import NOT_TCLEAN, OVERRIDABLE, SIZES, TCLEAN, WITHOUT_EFFECT, nearest, override_value
+from fringeflow.keys.problems import Findings, Place
+from fringeflow.keys.scope import Names
+from fringeflow.keys.syntax import Row, literal, read_text, recipe_rows
+from fringeflow.keys.tables import Placed, is_known, put
+from fringeflow.keys.values import plain
+
+
+@dataclass(slots=True)
+class Slots:
+    """The recipe files of one config and product, each several in order: a base and what single stages add to it."""
+
+    base: Placed[tuple[str, ...]] | None = None
+    own: dict[ImagingStage, Placed[tuple[str, ...]]] = field(default_factory=dict)
+
+    def enter(self, stage: str, files: Placed[tuple[str, ...]]) -> None:
+        """Note the files of a line; one for all stages takes the place of every line before it."""
+        if stage == "all":
+            self.base, self.own = files, {}
+        else:
+            self.own[_STAGE_NAMES[stage]] = files
+
+    def undefined(self) -> list[str]:
+        """Return the stages without a recipe."""
+        return [] if self.base else [stage for stage in IMAGING_STAGES if stage not in self.own]
+
+    def named(self) -> tuple[str, ...]:
+        """Return the files of each stage as the imaging key names them."""
+        return tuple(",".join(found.value) for stage in IMAGING_STAGES if (found := self.own.get(stage) or self.base))
+
+    def layers(self, stage: ImagingStage) -> Iterator[tuple[str, Place]]:
+        """Yield the files of a stage with where they are named, the base first, each file once."""
+        seen = set()
+        for found in (self.base or self.own.get("dirty"), self.own.get(stage)):
+            for file in found.value if found else ():
+                if found and file not in seen:
+                    seen.add(file)
+                    yield file, found.place
+
+
+_STAGE_NAMES: Mapping[str, ImagingStage] = {stage: stage for stage in IMAGING_STAGES}
+_SPECMODES = {"cube": "line", "mfs": "continuum"}
+Table = dict[str, dict[str, Slots]]
+
+
+def read_imaging(master: Master, names: Names, findings: Findings) -> Table:
+    """Return the slots of the imaging key, config -> product, for every interferometric config and product."""
+    found: Table = {config: {product: Slots() for product in names.products} for config in names.interf_configs}
+    for row in master.rows("imaging_key", findings):
+        config, product, stage, files = row.cells
+        stage = stage.lower()
+        configs = names.configs_of(config, names.interf_configs, row.place, findings)
+        products = names.products_of(product, row.place, findings, all_of_them=False)
+        if not is_known(stage, (*IMAGING_STAGES, "all"), row.place, "stage", findings):
+            continue
+        named = Placed(tuple(file for file in files.split(",") if file), row.place)
+        for one in configs:
+            for other in products:
+                found[one][other].enter(stage, named)
+    for config, row_of in found.items():
+        for product, slots in row_of.items():
+            if slots.undefined() and master.files.get("imaging_key"):
+                stages = ", ".join(slots.undefined())
+                findings.error(
+                    master.place("imaging_key"),
+                    f"no recipe for {config} {product} ({stages})",
+                    f"add a line: {config} {product} all RECIPE_FILE",
+                )
+    return found
+
+
+def read_recipes(
+    master: Master, table: Table, names: Names, findings: Findings
+) -> dict[str, dict[str, dict[ImagingStage, Recipe]]]:
+    """Return the layered recipes, config -> product -> stage, of every combination whose stages are all defined."""
+    read: dict[str, dict[str, Placed[Any]]] = {}
+    found: dict[str, dict[str, dict[ImagingStage, Recipe]]] = {}
+    for config, row_of in table.items():
+        for product, slots in row_of.items():
+            if slots.undefined():
+                continue
+            wanted = "line" if product in names.line_products else "continuum"
+            recipes = found.setdefault(config, {}).setdefault(product, {})
+            for stage in IMAGING_STAGES:
+                layers = list(slots.layers(stage))
+                for file, place in layers:
+                    if file not in read:
+                        read[file] = _read_recipe(master.roots.key_dir / file, place, findings)
+                values: dict[str, Placed[Any]] = {}
+                for file, _ in layers:
+                    values.update(read[file])
+                _check_specmode(values, product, wanted, findings)
+                for name, value in values.items():
+                    findings.came_from(f"recipes.{config}.{product}.{stage}.{name}", value.place)
+                recipes[stage] = Recipe(
+                    files=tuple(file for file, _ in layers),
+                    parameters={name: value.value for name, value in values.items()},
+                )
+    return found
+
+
+def read_overrides(master: Master, findings: Findings) -> dict[str, dict[str, Placed[str]]]:
+    """Return the overrides, key -> parameter -> text of the right type; sizes are in arcsec and bear no unit."""
+    found: dict[str, dict[str, Placed[str]]] = {}
+    for row in master.rows("override_key", findings):
+        key, parameter, written = row.cells
+        if parameter in WITHOUT_EFFECT:
+            findings.warning(
+                row.place, f"{parameter} of {key} has no effect: it is no part of this clean loop", "remove it"
+            )
+            continue
+        if parameter not in OVERRIDABLE:
+            findings.error(row.place, f"{parameter!r} cannot be overridden", nearest(parameter, OVERRIDABLE))
+            continue
+        try:
+            value = override_value(parameter, written)
+        except ValueError as error:
+            findings.error(row.place, f"{parameter} of {key}: {error}", "correct the value")
+            continue
+        plain_text = f"{value:g}" if parameter in SIZES and not written[-1].isdecimal() else written
+        put(found.setdefault(key, {}), parameter, plain_text, row.place, f"{parameter} of {key}", findings)
+        findings.came_from(f"overrides.{key}.{parameter}", row.place)
+    return found
+
+
+def _read_recipe(path: Path, named_at: Place, findings: Findings) -> dict[str, Placed[Any]]:
+    found: dict[str, Placed[Any]] = {}
+    if not path.is_file():
+        findings.error(named_at, f"the recipe {path} does not exist", "create it in key_dir, or correct its name")
+        return found
+    try:
+        text = read_text(path, findings)
+    except DataError as error:
+        findings.error(Place(path), error.message, error.remedy or "")
+        return found
+    for row in recipe_rows(text, path, findings):
+        _assign(found, row, findings)
+    return found
+
+
+def _assign(found: dict[str, Placed[Any]], row: Row, findings: Findings) -> None:
+    name, written = row.cells
+    if name in NOT_TCLEAN:
+        findings.warning(row.place, f"tclean takes no {name}: left out", "remove the line")
+        return
+    if name not in TCLEAN:
+        findings.error(row.place, f"{name!r} is not a parameter of tclean", nearest(name, TCLEAN))
+        return
+    try:
+        value = TCLEAN[name](plain(literal(written)))
+    except ValueError as error:
+        findings.error(row.place, f"{name}: {error}", "write the value on one line, texts in quotes")
+        return
+    put(found, name, value, row.place, name, findings)
+
+
+def _check_specmode(values: Mapping[str, Placed[Any]], product: str, wanted: str, findings: Findings) -> None:
+    specmode = values.get("specmode")
+    if specmode and _SPECMODES.get(specmode.value) != wanted:
+        right = next(mode for mode, kind in _SPECMODES.items() if kind == wanted)
+        findings.error(
+            specmode.place,
+            f"specmode {specmode.value!r} in a recipe of the {wanted} product {product}",
+            f"set specmode = '{right}', or name another recipe in the imaging_key",
+        )

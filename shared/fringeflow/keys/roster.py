@@ -1,0 +1,137 @@
+"""The targets of a project, brought together from all key files that name them; names that fit nowhere are noted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fringeflow.keys import readers_data, readers_targets
+from fringeflow.keys.master import Master
+from fringeflow.keys.model import Measurement, Target
+from fringeflow.keys.parameters import nearest
+from fringeflow.keys.problems import Findings, Place
+from fringeflow.keys.readers_targets import Definition, Window
+from fringeflow.keys.tables import Placed, is_known
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What the key files about targets and data say, each by target."""
+
+    defined: Mapping[str, Placed[Definition]]
+    mosaics: Mapping[str, Mapping[str, Place]]
+    directories: Mapping[str, Placed[str]]
+    distances: Mapping[str, Placed[float]]
+    windows: Mapping[str, Placed[Window]]
+    measurements: Mapping[tuple[str, str, str, str], Placed[Measurement]]
+    singledish: readers_data.Files
+    cleanmask: readers_data.Files
+
+
+def read_roster(master: Master, products: Collection[str], findings: Findings) -> dict[str, Target]:
+    """Return the targets by name, sorted; what is read of undefined targets or products is noted and left out."""
+    tables = _Tables(
+        defined=readers_targets.read_targets(master, findings),
+        mosaics=readers_targets.read_mosaics(master, findings),
+        directories=readers_targets.read_directories(master, findings),
+        distances=readers_targets.read_distances(master, findings),
+        windows=readers_targets.read_windows(master, findings),
+        measurements=readers_data.read_measurements(master, findings),
+        singledish=readers_data.read_singledish(master, findings),
+        cleanmask=readers_data.read_cleanmasks(master, findings),
+    )
+    if not tables.defined:
+        findings.error(
+            master.place("target_key"), "no target is defined", "add a line: target ra dec vsys vwidth", fatal=True
+        )
+    mosaics = _known_mosaics(tables, findings)
+    parent = {part: mosaic for mosaic, parts in mosaics.items() for part in parts}
+    _note_strangers(tables, products, findings)
+    _note_ignored(tables, parent, findings)
+    return {name: _target(name, tables, mosaics, parent, products) for name in sorted(tables.defined)}
+
+
+def _target(
+    name: str,
+    tables: _Tables,
+    mosaics: Mapping[str, tuple[str, ...]],
+    parent: Mapping[str, str],
+    products: Collection[str],
+) -> Target:
+    definition = tables.defined[name].value
+    whole = parent.get(name, name)  # distance and window are those of the mosaic, so that all parts agree
+    distance, window = tables.distances.get(whole), tables.windows.get(whole)
+    directory = tables.directories.get(name)
+    return Target(
+        name=name,
+        ra=definition.ra,
+        dec=definition.dec,
+        vsys_kms=definition.vsys_kms,
+        vwidth_kms=definition.vwidth_kms,
+        directory=directory.value if directory else name,
+        distance_mpc=distance.value if distance else None,
+        window=window.value.width if window else None,
+        vfield_file=window.value.vfield_file if window else None,
+        mosaic_parent=parent.get(name),
+        mosaic_parts=mosaics.get(name, ()),
+        measurements=tuple(item.value for key, item in tables.measurements.items() if key[0] == name),
+        singledish=_of(name, tables.singledish, products),
+        cleanmask=_of(name, tables.cleanmask, (*products, "all")),
+    )
+
+
+def _of(name: str, files: readers_data.Files, products: Collection[str]) -> dict[str, str]:
+    return {product: file.value for (target, product), file in files.items() if target == name and product in products}
+
+
+def _known_mosaics(tables: _Tables, findings: Findings) -> dict[str, tuple[str, ...]]:
+    """Return the parts of each mosaic whose names are all defined; a part of two mosaics belongs to the last."""
+    owner = {part: mosaic for mosaic, parts in tables.mosaics.items() for part in parts}
+    found: dict[str, tuple[str, ...]] = {}
+    for mosaic, parts in tables.mosaics.items():
+        first = next(iter(parts.values()))
+        if not is_known(mosaic, tables.defined, first, "mosaic target", findings):
+            continue
+        kept = []
+        for part, place in parts.items():
+            if part in tables.mosaics:
+                findings.error(place, f"{part} is a mosaic itself", "list its parts as parts of this mosaic")
+            elif is_known(part, tables.defined, place, f"part of {mosaic}:", findings) and owner[part] == mosaic:
+                kept.append(part)
+        if kept:
+            found[mosaic] = tuple(kept)
+    return found
+
+
+def _note_strangers(tables: _Tables, products: Collection[str], findings: Findings) -> None:
+    for key, item in tables.measurements.items():
+        is_known(key[0], tables.defined, item.place, "target", findings)
+    for name, files, wild in (("singledish", tables.singledish, ()), ("cleanmask", tables.cleanmask, ("all",))):
+        for (target, product), file in files.items():
+            _note_unused(target, tables, file.place, f"{name} file", findings)
+            is_known(product, (*products, *wild), file.place, "product", findings)
+    by_target: tuple[tuple[str, Mapping[str, Placed[Any]]], ...] = (
+        ("directory", tables.directories),
+        ("distance", tables.distances),
+        ("window", tables.windows),
+    )
+    for what, table in by_target:
+        for target, entry in table.items():
+            _note_unused(target, tables, entry.place, what, findings)
+
+
+def _note_unused(target: str, tables: _Tables, place: Place, what: str, findings: Findings) -> None:
+    if target not in tables.defined:
+        findings.warning(place, f"{what} of {target}, which is not a target: not used", nearest(target, tables.defined))
+
+
+def _note_ignored(tables: _Tables, parent: Mapping[str, str], findings: Findings) -> None:
+    by_target: tuple[tuple[str, Mapping[str, Placed[Any]]], ...] = (
+        ("distance", tables.distances),
+        ("window", tables.windows),
+    )
+    for what, table in by_target:
+        for part in parent.keys() & table.keys():
+            text = f"the {what} of {part} is not used: that of its mosaic {parent[part]} counts"
+            findings.warning(table[part].place, text, f"give it for {parent[part]} and remove the line")

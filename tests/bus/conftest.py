@@ -1,0 +1,183 @@
+"""A real RabbitMQ for the session, and buses that clean up after themselves on either transport."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fringeflow import announcements
+from fringeflow.bus import Bus, BusSettings, topology
+from fringeflow.events import Arrived, ArtefactRef, Event, Task, Work
+from kombu import Connection
+
+SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "rabbitmq.sh"
+CANNOT_BE_HAD = 69
+STAGES = ("staging", "imaging", "postprocess", "derived")
+
+
+class Broker:
+    """The broker of this session, which a test may end and start again."""
+
+    def __init__(self, base: Path, port: int) -> None:
+        self.base = base
+        self.port = port
+        self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
+
+    def start(self) -> None:
+        run = subprocess.run([SCRIPT, "start", self.base, str(self.port)], capture_output=True, text=True, timeout=240)
+        if run.returncode == CANNOT_BE_HAD and os.environ.get("CI") != "true":
+            pytest.skip(f"no RabbitMQ here: {run.stderr.strip().splitlines()[-1]}")
+        assert run.returncode == 0, run.stderr
+
+    def stop(self) -> None:
+        subprocess.run([SCRIPT, "stop", self.base], check=True, timeout=60)
+
+    def kill(self) -> None:
+        subprocess.run([SCRIPT, "kill", self.base], check=True, timeout=60)
+
+    def processes(self) -> list[int]:
+        """The pids that the script would end."""
+        home = f"HOME={self.base}/home".encode()
+        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _has(path, home)]
+
+    def freeze(self) -> None:
+        for pid in self.processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in self.processes():
+            os.kill(pid, signal.SIGCONT)
+
+
+def _has(environ: Path, line: bytes) -> bool:
+    try:
+        return line in environ.read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    # a short path: the broker's sockets and node names do not like long ones
+    base = Path(tempfile.mkdtemp(prefix="fringeflow-rabbitmq-"))
+    broker = Broker(base, _three_free_ports())
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def _three_free_ports() -> int:
+    for port in range(25000 + os.getpid() % 1000 * 3, 30000, 3):
+        try:
+            for each in (port, port + 1, port + 2):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", each))
+        except OSError:
+            continue
+        return port
+    raise RuntimeError("no three free ports in a row")
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue("broker").url if request.param == "rabbitmq" else "memory://"
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"t{uuid.uuid4().hex[:8]}."
+
+
+MakeBus = Callable[..., Bus]
+
+
+@pytest.fixture
+def bus_on(prefix: str) -> Iterator[MakeBus]:
+    """Make buses on a url with any settings; what they declared is deleted in the end."""
+    made: list[Bus] = []
+
+    def make(url: str, *, journal: Any = None, on_unreadable: Any = None, stages: Any = STAGES, **settings: Any) -> Bus:
+        bus = Bus(BusSettings(url=url, prefix=prefix, **settings), journal, on_unreadable)
+        made.append(bus)
+        bus.declare(stages)
+        return bus
+
+    yield make
+    for bus in made:
+        bus.close()
+    for url in {bus.settings.url for bus in made} - {"memory://"}:
+        delete_all(BusSettings(url=url, prefix=prefix))
+
+
+def delete_all(settings: BusSettings) -> None:
+    with Connection(settings.url) as connection, connection.channel() as channel:
+        for entity in topology.entities(settings, STAGES):
+            entity(channel).delete()
+
+
+@pytest.fixture
+def make_bus(bus_on: MakeBus, transport: str) -> MakeBus:
+    return lambda **settings: bus_on(transport, **settings)
+
+
+Take = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def take() -> Take:
+    """Poll until `count` messages have come; fewer if they do not within so many seconds."""
+
+    def poll(bus: Bus, stage: str, kind: Any, count: int = 1, within: float = 5.0) -> list[Any]:
+        end = time.monotonic() + within
+        found: list[Any] = []
+        while len(found) < count and time.monotonic() < end:
+            found += bus.poll(stage, kind, count - len(found))
+            if len(found) < count:
+                bus.drain(0.05)
+        return found
+
+    return poll
+
+
+@pytest.fixture
+def task() -> Callable[..., Task]:
+    """Make the task of one block."""
+
+    def make(number: int = 0, **members: Any) -> Task:
+        work = Work(unit=f"imaging/ngc5921/vla/hi21cm/block-{number}", work_key=f"{number:064x}")
+        return Task(**{"stage": "imaging", "units": (work,), "run": "run-1", **members})
+
+    return make
+
+
+@pytest.fixture
+def fact() -> Callable[..., Event]:
+    """Make the event of any fact, about a unit of `stage`."""
+
+    def make(name: str, stage: str, key: str = "a" * 64, **members: Any) -> Event:
+        unit = f"{stage}/ngc5921/vla/hi21cm"
+        common = {"run": "run-1", **members}
+        if name == "visibilities.arrived":
+            drop = ArtefactRef(name="a.ms", key="incoming/a.ms.tar", size=1, sha256=key)
+            return announcements.arrived(Arrived(leaf="incoming/a.ms", artefact=drop), source="/test", **common)
+        if name == "unit.failed":
+            said = {"kind": "bug", "message": "?", "remedy": None, "attempt": 1, "final": True}
+            return announcements.failed(unit, work_key=key, **said, **common)
+        if name == "unit.waiting":
+            return announcements.waiting(unit, ["incoming/b.ms"], **common)
+        return announcements.made(name, unit, work_key=key, manifest=f"manifests/{unit}/{key}", artefacts=[], **common)
+
+    return make

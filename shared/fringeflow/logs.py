@@ -67,8 +67,9 @@ def configure(format: Literal["json", "console"], level: str, stream: TextIO) ->
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("amqp", "kombu", "pika", "botocore", "boto3", "urllib3"):
+    for chatty in ("amqp", "kombu", "botocore", "boto3", "urllib3"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs, several times over, what it raises anyway
     logging.captureWarnings(capture=True)
 
 

@@ -11,14 +11,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from amqp.exceptions import NotFound
 from fringeflow import announcements
 from fringeflow.bus import Bus, BusSettings, topology
+from fringeflow.bus.transport import connection_to
 from fringeflow.events import Arrived, ArtefactRef, Event, Task, Work
-from kombu import Connection
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "rabbitmq.sh"
 CANNOT_BE_HAD = 69
@@ -118,14 +120,16 @@ def bus_on(prefix: str) -> Iterator[MakeBus]:
     yield make
     for bus in made:
         bus.close()
-    for url in {bus.settings.url for bus in made} - {"memory://"}:
-        delete_all(BusSettings(url=url, prefix=prefix))
+    for settings in {bus.settings.url: bus.settings for bus in made if not bus.settings.in_memory}.values():
+        delete_all(settings)
 
 
 def delete_all(settings: BusSettings) -> None:
-    with Connection(settings.url) as connection, connection.channel() as channel:
+    with connection_to(settings, None) as connection:
         for entity in topology.entities(settings, STAGES):
-            entity(channel).delete()
+            # a broker that was started a moment ago does not find all of its queues at once
+            with suppress(NotFound), connection.channel() as channel:
+                entity(channel).delete()
 
 
 @pytest.fixture

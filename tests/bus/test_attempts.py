@@ -80,7 +80,7 @@ def test_a_dead_letter_keeps_all_that_is_needed_to_look_and_to_try_again():
 
 
 def test_a_damaged_dead_letter_is_named():
-    with pytest.raises(CorruptInputError, match="dead/x.json"):
+    with pytest.raises(CorruptInputError, match=r"dead/x\.json"):
         dead.from_json(b'{"unit": 1}', "dead/x.json")
 
 

@@ -154,6 +154,9 @@ def test_draining_ends_when_something_comes_and_when_the_time_is_up(make_bus, ta
     begin = time.monotonic()
     bus.drain(5)
     assert time.monotonic() - begin < 1
+    begin = time.monotonic()
+    bus.drain(0.4)
+    assert time.monotonic() - begin > 0.3, "a message left lying must not make the loop spin"
     assert len(bus.poll("imaging", "tasks")) == 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -69,18 +69,10 @@ def test_a_foreign_line_is_passed_over(path):
     assert [event for _, event in written(path, some[1:]).read()] == some
 
 
-def append_fifty(path, run):
-    written(path, events(50, run))
-
-
 def test_several_writers_do_not_mix_their_lines(path):
     path.parent.mkdir()
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=append_fifty, args=(path, f"run-{n}")) for n in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
+    with ThreadPoolExecutor() as writers:  # each with a descriptor of its own, as processes have
+        list(writers.map(lambda n: written(path, events(50, f"run-{n}")), range(2)))
     found = [event for _, event in FileJournal(path).read()]
     assert len(found) == len(path.read_bytes().splitlines()) == 100
     for n in range(2):

@@ -71,18 +71,18 @@ def test_the_console_has_one_readable_line(stream):
 def test_a_traceback_is_kept_and_cleaned(stream):
     logs.configure("json", "info", stream)
     try:
-        raise OSError("amqp://me:opensesame@broker:5672// is away")
-    except OSError:
+        int("amqp://me:opensesame@broker:5672//")
+    except ValueError:
         structlog.get_logger("room").exception("failed")
         logging.getLogger("other").exception("failed")
-    assert all("OSError: amqp://me:***@broker" in line["exception"] for line in lines(stream))
+    assert all("amqp://me:***@broker" in line["exception"] for line in lines(stream))
     assert "opensesame" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
-        ("to amqps://me:p%40ss/w:rd@broker:5671/vhost", "p%40ss"),
+        ("to amqps://me:p%40ss:w0rd@broker:5671/vhost", "p%40ss"),
         ("https://:tok@host/x", "tok@"),
         ("key AKIAIOSFODNN7EXAMPLE used", "AKIAIOSFODNN7EXAMPLE"),
         ("GET https://s3/x?a=1&X-Amz-Signature=abcdef0123&b=2", "abcdef0123"),

@@ -140,7 +140,7 @@ def test_producers_are_strict():
     event = made()
     with pytest.raises(ValidationError, match="extra"):
         type(event).model_validate({**event.model_dump(), "surplus": 1})
-    with pytest.raises(ValidationError, match="sha256|work_key"):
+    with pytest.raises(ValidationError, match="work_key"):
         made(work_key="not a digest")
     with pytest.raises(ValidationError, match="unit"):
         made(unit="only/three/parts")

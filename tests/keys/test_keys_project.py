@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from pathlib import Path
 
 import pytest
 from fringeflow.graph import imaging, postprocess
 from fringeflow.keys.explain import explain
 from fringeflow.keys.locate import check_data, find_input
+from fringeflow.keys.model import InterfConfig, Project
 from fringeflow.keys.parameters import OVERRIDABLE, TCLEAN, override_value
 from fringeflow.keys.queries import casa_path, download_restrictions, measurement_sets, select
 from fringeflow.keys.values import velocity_text
+from pydantic import ValidationError
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ singledish_config tp {'joint_imaging_dirs': ['x', 'y'], 'bl_order': 1}
         None,
         (),
     )
-    assert project.singledish_configs["tp"].parameters == {"joint_imaging_dirs": ("x", "y"), "bl_order": 1}
+    assert project.singledish_configs["tp"].parameters == {"joint_imaging_dirs": ["x", "y"], "bl_order": 1}
 
 
 def test_velocities_in_other_conventions_become_radio(survey) -> None:
@@ -233,8 +236,6 @@ def test_selection_minds_no_case() -> None:
 
 
 def test_requirements_of_a_config() -> None:
-    from fringeflow.keys.model import InterfConfig
-
     config = InterfConfig(name="x", array_tags=("a", "b", "7m"), requires=("a|b",), clean_scales_arcsec=(0,))
     assert config.groups() == (frozenset("ab"), frozenset(["7m"]))
     assert config.has_data(frozenset(["a", "7m"]))
@@ -247,7 +248,7 @@ def test_tools_are_looked_up(survey) -> None:
     assert casa_path(project, "6.5.4-11") == "/opt/b"
     assert casa_path(project, "5.1") is None
     assert download_restrictions(project, "gal", "co21", "7m") == {"project": "p1"}
-    assert download_restrictions(project, "solo", "co21", "12m") == {"antenna": ("DV", "DA")}
+    assert download_restrictions(project, "solo", "co21", "12m") == {"antenna": ["DV", "DA"]}
     assert download_restrictions(project, "solo", "co21", "7m") == {}
 
 
@@ -282,3 +283,27 @@ def test_the_digest_depends_on_what_is_said_not_where(survey) -> None:
     moved = survey(append={"overrides.txt": "# a note\n", "master.txt": "ms_root /elsewhere\n"})[0]
     assert moved.digest == first
     assert survey(append={"overrides.txt": "all robust 0.1\n"})[0].digest != first
+
+
+def test_a_project_crosses_processes_and_files_whole(survey) -> None:
+    project = survey()[0]
+    for again in (pickle.loads(pickle.dumps(project)), Project.model_validate_json(project.model_dump_json())):
+        assert again == project
+        assert again.digest == project.digest
+
+
+def test_nothing_in_a_project_can_be_changed(survey) -> None:
+    project = survey()[0]
+    parameters = project.recipes["7m"]["co21"]["dirty"].parameters
+    for change in (
+        lambda: parameters.update(niter=5),
+        lambda: project.derived["7m"]["co21"].kwargs["noise_kw"].pop("spec_box"),
+        lambda: project.targets.__setitem__("x", None),
+        lambda: project.moments["m0"].kwargs.setdefault("x", 1),
+    ):
+        with pytest.raises(TypeError, match="does not change"):
+            change()
+    with pytest.raises(ValidationError):
+        project.targets["gal"].vsys_kms = 5
+    assert {**parameters, "niter": 5} == parameters | {"niter": 5}
+    assert "niter" not in parameters

@@ -44,9 +44,9 @@ def test_the_project_as_data_is_the_references_answer(reference: Path, phangs) -
 
 def test_the_survey_has_no_errors_and_loads_fast(reference: Path, phangs) -> None:
     assert [str(problem) for problem in phangs[1] if problem.severity == "error"] == []
-    started = time.perf_counter()
+    started = time.process_time()
     load(reference / "data/phangs-alma_keys/master_key.txt")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_what_is_doubtful_in_the_survey_is_told(phangs) -> None:

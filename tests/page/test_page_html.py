@@ -124,6 +124,7 @@ def test_a_cube_without_signal_has_a_page(disc: ModuleType, line_entry: CubeEntr
     entry = CubeEntry(line_entry.target, line_entry.directory, line_entry.config, line_entry.product)
     text = write_page(tmp_path, tmp_path / "page.html", [entry]).read_text(encoding="utf-8")
     assert "no position angle can be fitted" in text
+    assert "no flux in the masks" in text
     assert text.count("<img") >= 8
 
 

@@ -125,7 +125,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "text.fits").write_text("not an image")
     with pytest.raises(CorruptInputError):
         fitsio.Planes(tmp_path / "text.fits")
-    fits.writeto(tmp_path / "table.fits", None)
+    fits.PrimaryHDU().writeto(tmp_path / "table.fits")
     with pytest.raises(CorruptInputError, match="no image"):
         fitsio.Planes(tmp_path / "table.fits")
     header = fits.Header([("CTYPE3", "STOKES")])
@@ -134,12 +134,12 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         fitsio.Planes(tmp_path / "iquv.fits")
 
 
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
 def test_a_file_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "cube.fits"
     fitsio.write_cube(path, fits.Header([("CTYPE3", "FREQ")]), planes_of((9, 20, 20)), (9, 20, 20))
     path.write_bytes(path.read_bytes()[:-2880])
-    with warnings.catch_warnings(), pytest.raises(CorruptInputError, match="shorter"):
-        warnings.simplefilter("ignore")
+    with pytest.raises(CorruptInputError, match="shorter"):
         fitsio.Planes(path)
 
 

@@ -15,7 +15,6 @@ from astropy.io import fits
 from fringeflow.fitsio import Planes
 from fringeflow_postprocess import single_field
 from fringeflow_postprocess.single_field import Settings
-from scipy import ndimage
 
 TRIM = slice(7, 250)  # where the reference's crop lies in its image
 
@@ -44,7 +43,7 @@ def ours(products: tuple[Path, Path, np.ndarray], settings: Settings) -> tuple[s
 
 def test_with_the_rules_of_the_reference(products: tuple[Path, Path, np.ndarray]) -> None:
     """The same to 1e-4: what is left is its older Boltzmann constant and its mean frequency, one channel off (W-21)."""
-    plan, cube = ours(products, Settings(0.2, "reference", kelvin="constant", rind_pixels=0, edges="zero"))
+    plan, cube = ours(products, Settings(0.2, "reference", kelvin="constant", rind_pixels=0))
     theirs = products[2]
     assert plan.round_arcsec == pytest.approx(0.01621579094241 * 3600, rel=1e-9)
     np.testing.assert_array_equal(np.isfinite(cube), np.isfinite(theirs))
@@ -56,7 +55,7 @@ def test_with_the_rules_of_the_reference(products: tuple[Path, Path, np.ndarray]
 
 
 def test_with_our_rules(products: tuple[Path, Path, np.ndarray]) -> None:
-    """The smaller beam, and one pixel less at the border; with the reference's beam, the same but for that border."""
+    """The smaller beam, and one pixel less at the border."""
     theirs = products[2]
     plan, cube = ours(products, Settings(0.2))
     assert plan.round_arcsec == pytest.approx(0.01502019297065 * 3600)
@@ -65,7 +64,3 @@ def test_with_our_rules(products: tuple[Path, Path, np.ndarray]) -> None:
     assert both.sum() == np.isfinite(cube).sum()
     assert 0.98 < both.sum() / np.isfinite(theirs).sum() < 0.99
     assert np.corrcoef(cube[both], theirs[both])[0, 1] > 0.99
-    inner = ndimage.binary_erosion(np.isfinite(theirs), np.ones((1, 3, 3)), iterations=5)
-    _, same_beam = ours(products, Settings(0.2, "reference"))
-    assert np.corrcoef(same_beam[inner], theirs[inner])[0, 1] > 0.99999
-    assert np.abs(same_beam[inner] - theirs[inner]).max() < 0.05

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
-
 from fringeflow.store.objects import Store, StoreSettings, open_store
+from moto.server import ThreadedMotoServer
 
 BUCKET = "fringeflow-tests"
 
@@ -51,9 +49,3 @@ def store(settings: StoreSettings) -> Store:
 def folder_store(tmp_path: Path) -> Store:
     """An empty store in a local folder."""
     return open_store(StoreSettings.of_folder(tmp_path / "folder-store"))
-
-
-def leftovers(folder: Path) -> list[str]:
-    """Return every file and empty folder there."""
-    found = [path for path in folder.rglob("*") if path.is_file() or not os.listdir(path)]
-    return sorted(path.relative_to(folder).as_posix() for path in found)

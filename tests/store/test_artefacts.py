@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from fringeflow.errors import CorruptInputError, MissingInputError
 from fringeflow.graph.model import UnitId
 from fringeflow.manifest import Artefact, Manifest
@@ -86,7 +85,7 @@ class TestDigests:
         assert tree_digest(tree, cache) == tree_digest(tree)
 
     def test_of_nothing_is_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(MissingInputError, match="absent.ms"):
+        with pytest.raises(MissingInputError, match=r"absent\.ms"):
             tree_digest(tmp_path / "absent.ms", tmp_path / "cache")
 
 
@@ -136,7 +135,7 @@ class TestArtefacts:
         assert {info.key for info in store.list()} == {other_unit, *(artefact.key for artefact in made)}
 
     def test_what_was_not_made_is_missing(self, store: Store, tmp_path: Path) -> None:
-        with pytest.raises(MissingInputError, match="promised as cube.fits"):
+        with pytest.raises(MissingInputError, match=r"promised as cube\.fits"):
             upload(store, UNIT, KEY, {"cube.fits": tmp_path / "cube.fits"})
 
 

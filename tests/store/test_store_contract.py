@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as effort
-from hypothesis import strategies as st
-
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from fringeflow.store.bucket import SINGLE_PUT
 from fringeflow.store.objects import ObjectInfo, Store, StoreSettings, open_store
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
 
 WRITER = Path(__file__).with_name("store_writer.py")
 LARGE = SINGLE_PUT + (3 << 20) + 17  # bytes: goes up in parts
@@ -96,7 +95,7 @@ def test_files_go_both_ways_with_their_digest(store: Store, tmp_path: Path, size
 
 def test_a_wrong_digest_is_refused(store: Store, tmp_path: Path) -> None:
     store.put_bytes("x/file", b"not what was announced")
-    with pytest.raises(CorruptInputError, match="x/file.*damaged"):
+    with pytest.raises(CorruptInputError, match=r"x/file.*damaged"):
         store.get_file("x/file", tmp_path / "out", sha256=hashlib.sha256(b"announced").hexdigest())
     assert list(tmp_path.glob("out*")) == []
 

@@ -206,8 +206,7 @@ class _Rows:
     @cached_property
     def footprint(self) -> Array:
         """Pixels with data."""
-        found: Array = np.isfinite(self.data).any(axis=0)
-        return found
+        return np.asarray(np.isfinite(self.data).any(axis=0))
 
     @cached_property
     def median_noise(self) -> Array | None:
@@ -223,7 +222,7 @@ class _Block:
         self._spectral = spectral
         self._channels = channels
         self._blank = mask is not None and channels is None
-        self._reached: Array = np.ones(rows.data.shape[1:], bool) if mask is None else mask.any(axis=0)
+        self._reached = np.asarray(np.ones(rows.data.shape[1:]) if mask is None else mask.any(axis=0), dtype=bool)
         self._mask = mask
 
     def fill(self, algorithm: str, options: Mapping[str, Any], values: Array, errors: Array) -> None:

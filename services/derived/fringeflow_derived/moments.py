@@ -62,14 +62,13 @@ class Spectra:
     @cached_property
     def valid(self) -> Array:
         """Voxels that count: inside the mask and not blank."""
-        finite: Array = np.isfinite(self.data)
-        return finite if self.mask is None else finite & self.mask
+        finite = np.isfinite(self.data)
+        return np.asarray(finite if self.mask is None else finite & self.mask)
 
     @cached_property
     def measured(self) -> Array:
         """Pixels with a voxel that counts."""
-        found: Array = self.valid.any(axis=0)
-        return found
+        return np.asarray(self.valid.any(axis=0))
 
     @cached_property
     def values(self) -> Array:
@@ -123,14 +122,15 @@ class Spectra:
     def trusted(self, min_snr: float | None) -> Array:
         """Return where a mean velocity means something (derived specification, W23).
 
-        The sum must be `min_snr` times its own uncertainty, and the mean within the channels that count.
+        The sum must be `min_snr` times what independent channels of this noise would add up to, and the mean within
+        the channels that count.
         """
         half = 0.5 * self.dv
         low = np.where(self.valid, self.velocities, np.inf).min(axis=0) - half
         high = np.where(self.valid, self.velocities, -np.inf).max(axis=0) + half
         good: Array = self.measured & (self.mean >= low) & (self.mean <= high)
-        if min_snr is not None and self.total_error is not None:
-            good &= np.abs(self.total) >= min_snr * self.total_error
+        if min_snr is not None and self.sigma is not None:
+            good &= np.abs(self.total) >= min_snr * np.sqrt(sum_channels(self.sigma**2))
         return good
 
 
@@ -207,7 +207,7 @@ def median_channel(noise: Array) -> Array:
     count = np.count_nonzero(np.isfinite(ordered), axis=0)
     ranks = (np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(noise) - 1))
     lower, upper = (np.take_along_axis(ordered, rank[np.newaxis], 0)[0].astype(np.float64) for rank in ranks)
-    return 0.5 * (lower + upper)
+    return np.asarray(0.5 * (lower + upper))
 
 
 def _where(good: Array, values: Array, error: Array | None) -> MapPair:

@@ -56,7 +56,7 @@ class NoiseModel:
 
     def plane(self, channel: int) -> Array:
         """Return the noise of one channel, float32."""
-        return (self.image * self.spectrum[channel]).astype(np.float32)
+        return np.asarray(self.image * self.spectrum[channel], dtype=np.float32)
 
     def rows(self, start: int, stop: int) -> Array:
         """Return the noise of some rows of all channels, float32."""
@@ -168,7 +168,8 @@ class _Samples:
         if self._options.oversample_boundary:
             return np.arange(height), np.arange(width), self._near_boundary() | self._on_grid(step)
         ys, xs = _places(height, self._half, step), _places(width, self._half, step)
-        return ys, xs, np.ones((len(ys), len(xs)), bool)
+        wanted = self._footprint[np.ix_(ys, xs)]
+        return ys, xs, wanted if wanted.any() else np.ones_like(wanted)
 
     def _on_grid(self, step: int) -> Array:
         grid = np.zeros(self._footprint.shape, bool)
@@ -177,7 +178,8 @@ class _Samples:
 
     def _near_boundary(self) -> Array:
         """Return the pixels of the footprint within half a box of a blank pixel (or of the array's edge)."""
-        return self._footprint & ~ndimage.binary_erosion(self._footprint, np.ones((self._box, self._box)))
+        inner: Array = ndimage.binary_erosion(self._footprint, np.ones((self._box, self._box)))
+        return self._footprint & ~inner
 
     def _plane(self, channel: int, model: NoiseModel) -> Array:
         """Return the valid samples of data / model in one channel, sub-sampled as boxes are."""
@@ -212,7 +214,7 @@ class _Samples:
 
 def _places(size: int, half: int, step: int) -> Array:
     """Return where boxes lie along one axis: centres of whole boxes, or the middle where none fits."""
-    return np.arange(half, size - half, step) if size > 2 * half else np.array([size // 2])
+    return np.asarray(range(half, size - half, step) if size > 2 * half else [size // 2])
 
 
 def _spread(scales: Array, ys: Array, xs: Array, shape: tuple[int, ...], sigma: float) -> Array:
@@ -230,7 +232,7 @@ def _spread(scales: Array, ys: Array, xs: Array, shape: tuple[int, ...], sigma: 
     values, weights = (np.einsum("yj,xj->yx", half, across[1]) for half in (values, weights))
     typical = np.median(scales[measured])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(weights > np.finfo(float).tiny, values / weights, typical)
+        return np.asarray(np.where(weights > np.finfo(float).tiny, values / weights, typical))
 
 
 def _gaussian(size: int, places: Array, sigma: float) -> Array:
@@ -256,4 +258,4 @@ def _smooth_bandpass(scales: Array, window: int | None, order: int) -> Array:
     weights = np.linalg.pinv(powers.astype(float))[0]
     padded = np.pad(filled, half, mode="edge")
     smooth = np.array([np.sum(weights * padded[start : start + 2 * half + 1]) for start in channels])
-    return smooth / np.median(smooth)
+    return np.asarray(smooth / np.median(smooth))

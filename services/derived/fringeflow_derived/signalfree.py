@@ -11,10 +11,18 @@ import numpy as np
 from fringeflow_derived import correlation
 from fringeflow_derived.masks import StrictOptions, grow_planes, strict_blocks
 from fringeflow_derived.noise import NoiseModel, NoiseOptions, beam_diameter_pixels, estimate
-from fringeflow_derived.sources import Array, ArrayMask, CubeSource, MaskStore, Shape, as_source
+from fringeflow_derived.regions import Regions
+from fringeflow_derived.sources import Array, ArrayMask, CubeSource, MaskStore, Shape, as_source, row_blocks
 
 GROW_CHANNELS = 2
 """Channels on either side of what is detected that are left out too."""
+
+LINE_SPAN = 0.6
+"""No line fills more of the band than this, averaged over the lines of sight of a region: what does is left over from
+continuum subtraction, and counts as noise. On fewer than `_SPAN_CHANNELS` channels that cannot be told."""
+
+_SPAN_CHANNELS = 10
+_BYTES_PER_VOXEL = 16
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,18 @@ class _Signal:
         """Return the mask with noise `model`."""
         for start, block in strict_blocks(self._data, model, self._options, rows=self._rows):
             self._found.write_rows(start, block)
+        if self._data.shape[0] >= _SPAN_CHANNELS:
+            self._drop_continuum()
         for channel, plane in enumerate(grow_planes(self._found, self._grow, GROW_CHANNELS)):
             self.mask.write_plane(channel, np.asarray(plane))
         return self.mask
+
+    def _drop_continuum(self) -> None:
+        """Take out of the mask the regions that fill too much of the band."""
+        blocks = list(row_blocks(self._data.shape, _BYTES_PER_VOXEL, self._rows))
+        regions = Regions(lambda number: self._found.rows(*blocks[number]), len(blocks))
+        span = regions.sizes() / np.maximum(regions.areas(), 1) / self._data.shape[0]
+        keep = span <= LINE_SPAN
+        keep[0] = False
+        for number, (start, _) in enumerate(blocks):
+            self._found.write_rows(start, keep[regions.labels(number)])

@@ -82,7 +82,7 @@ def _planes(path: Path, hdu: fits.PrimaryHDU) -> tuple[NDArray[np.floating], WCS
     kinds = ["S" if kind == "STOKES" else kind for kind in (wcs.wcs.ctype[i] for i in range(wcs.naxis))]
     if not wcs.has_celestial or wcs.wcs.lng != 0 or wcs.wcs.lat != 1:
         raise DataError(f"the first two axes of {path} are not right ascension and declination")
-    data, keep = hdu.data, []
+    data, keep = hdu.data, list[int]()
     for axis in range(wcs.naxis - 1, 1, -1):  # numpy's first axis is FITS' last
         if kinds[axis] == "S" or (axis != wcs.wcs.spec and hdu.header.get(f"NAXIS{axis + 1}", 1) == 1):
             data = data.take(0, axis=wcs.naxis - 1 - axis - (wcs.naxis - 1 - axis - len(keep)))

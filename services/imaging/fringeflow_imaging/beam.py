@@ -57,7 +57,7 @@ def gaussian(beam: Beam, cell_arcsec: float) -> Plane:
     along = north * np.cos(turn) - west * np.sin(turn)
     across = north * np.sin(turn) + west * np.cos(turn)
     exponent = (along / (major * _TO_SIGMA)) ** 2 + (across / (minor * _TO_SIGMA)) ** 2
-    return np.exp(-0.5 * exponent).astype(np.float32)
+    return np.asarray(np.exp(-0.5 * exponent), dtype=np.float32)
 
 
 def restore(model: Plane, residual: Plane, beam: Beam, cell_arcsec: float) -> Plane:

@@ -38,7 +38,7 @@ class Image:
 
     def pixels(self, kind: str) -> Plane:
         """Return the plane of the first term."""
-        return gridding.read_pixels(self.part(kind))[0]
+        return np.asarray(gridding.read_pixels(self.part(kind))[0])
 
 
 def clean(image: Image, parameters: Mapping[str, Any], mask: Mask, stage: CleanStage) -> tuple[list[Row], Reason]:
@@ -98,7 +98,7 @@ def signal(
     return next(planes) & prior
 
 
-def finish(image: Image, parameters: Mapping[str, Any]) -> None:
+def finish(parameters: Mapping[str, Any]) -> None:
     """Make the restored image and the spectral index of the model and residual as they are."""
     gridding.tclean(
         parameters, niter=0, calcres=False, calcpsf=False, restoration=True, restoringbeam=[], deconvolver="mtmfs"

@@ -1,4 +1,4 @@
-"""The steps of a cube's imaging on files: a block is imaged and cleaned, blocks are masked together, cleaned again, written.
+"""The steps of a cube's imaging on files: blocks are imaged and cleaned, masked together, and put together.
 
 Knows CASA images and arrays with explicit parameters; nothing of units, recipes or workers.
 """
@@ -59,7 +59,10 @@ class Block:
 
     def valid(self) -> Bools:
         """Return where the primary beam is strong enough and there are data, (channels, ny, nx)."""
-        return gridding.read_valid(self.path("pb")) & self.pixels("psf").any(axis=(1, 2))[:, None, None]
+        blank = np.array([not plane.any() for plane in self.pixels("psf")])
+        valid = gridding.read_valid(self.path("pb"))
+        valid[blank] = False
+        return valid
 
     def prior(self) -> Bools:
         """Return where cleaning was allowed in the first stage."""

@@ -72,7 +72,7 @@ def write_planes(path: Path, header: fits.Header, planes: Iterable[np.ndarray[An
     try:
         for plane in planes:
             stream.write(np.ascontiguousarray(plane, dtype=">f4"))
-        if not stream.write_complete:
+        if not stream.writecomplete:
             raise ValueError(f"{path.name} got fewer planes than its header says")
     finally:
         stream.close()

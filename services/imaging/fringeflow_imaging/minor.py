@@ -152,7 +152,7 @@ class Cleaner:
 
 
 def component(radius_pixels: int) -> Plane:
-    """Return the shape of a component: a paraboloid of this radius, tapered, of unit sum (Cornwell 2008, equation 4)."""
+    """Return the shape of a component: a tapered paraboloid of unit sum (Cornwell 2008, equation 4)."""
     if radius_pixels <= 0:
         return np.ones((1, 1), dtype=np.float32)
     offset = np.arange(-radius_pixels, radius_pixels + 1)
@@ -160,13 +160,13 @@ def component(radius_pixels: int) -> Plane:
     taper = np.zeros_like(r)
     taper[r < 1] = special.pro_ang1(0, 0, _TAPER, r[r < 1])[0]
     shape = np.maximum(taper * (1 - r**2), 0.0)
-    return (shape / shape.sum()).astype(np.float32)
+    return np.asarray(shape / shape.sum(), dtype=np.float32)
 
 
 def convolve(plane: Plane, shape: Plane) -> Plane:
     """Return `plane` convolved with a small, centred, odd-sized `shape`; nothing is wrapped round the edges."""
     if shape.size == 1:
-        return plane * shape[0, 0]
+        return np.asarray(plane * shape[0, 0])
     full = [fft.next_fast_len(n + k - 1, real=True) for n, k in zip(plane.shape, shape.shape, strict=True)]
     product = fft.irfft2(fft.rfft2(plane, full) * fft.rfft2(shape, full), full)
     y, x = shape.shape[0] // 2, shape.shape[1] // 2

@@ -17,6 +17,7 @@ from fringeflow.jobs.order import Job, Order
 
 from fringeflow_imaging import sizes
 from fringeflow_imaging.align import align_mask, sky_grid
+from fringeflow_imaging.beam import Beam
 from fringeflow_imaging.cube import Block, Bools, CleanStage
 from fringeflow_imaging.loop import Stopping
 from fringeflow_imaging.minor import CycleControl, Scales
@@ -96,6 +97,12 @@ def made_facts(order: Order, stage: str, plan: Facts) -> list[Facts]:
     """Return the facts of those blocks."""
     steps = [str(image_of(order).at(f"{stage}.{first}-{last}")) for first, last in plan["blocks"]]
     return [order.facts[step] for step in steps if step in order.facts]
+
+
+def as_beam(numbers: Sequence[float]) -> Beam:
+    """Return a beam that went through JSON."""
+    major, minor, angle = numbers
+    return float(major), float(minor), float(angle)
 
 
 def image_parameters(order: Order, plan: Facts, root: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def make_mask(job: Job, order: Order) -> None:
     """Find the signal of the whole cube in the restored image of all blocks."""
     facts, recipe = orders.plan_of(order), order.unit.recipe["mask"]
     earlier = orders.made_facts(order, "multiscale", facts)
-    beam = common_beam([_beam(one) for part in earlier for one in part["beams"]])
+    beam = common_beam([orders.as_beam(one) if one else None for part in earlier for one in part["beams"]])
     noise = [float(x) for x in smooth_channels(np.array([sigma for part in earlier for sigma in part["noise"]]))]
     path = job.scratch / signal_mask_name(orders.image_of(order))
     counts = cube.mask_signal(
@@ -120,7 +120,7 @@ def make_singlescale(job: Job, order: Order) -> None:
         cube.copy_images(source, work)
         parameters = orders.block_parameters(order, facts, work)
         stage = orders.clean_stage(order.unit.recipe["singlescale"], facts, signal_only=True)
-        found = [_beam(one) for one in earlier["beams"]]
+        found = [orders.as_beam(one) if one else None for one in earlier["beams"]]
         outcome = clock("single-scale clean", lambda: cube.clean_block(work, parameters, mask, found, stage))
         record, source = outcome.report(block.first), work
     cube.copy_images(source, block, ("model", "residual"))
@@ -132,7 +132,7 @@ def make_cube(job: Job, order: Order) -> None:
     facts, image = orders.plan_of(order), orders.image_of(order)
     deep, final = (orders.made_blocks(order, stage, facts) for stage in ("multiscale", "singlescale"))
     masked = order.facts[str(image.at("mask"))]
-    beam, cell = (float(masked["beam_arcsec"][0]), *map(float, masked["beam_arcsec"][1:])), float(facts["cell_arcsec"])
+    beam, cell = orders.as_beam(masked["beam_arcsec"]), float(facts["cell_arcsec"])
     signal = np.load(order.the_input(signal_mask_name(image)), mmap_mode="r")
     stops = orders.stop_counts([part["record"] for part in orders.made_facts(order, "singlescale", facts)])
     figures = quality.CubeQuality()
@@ -160,7 +160,3 @@ def make_cube(job: Job, order: Order) -> None:
     pblimit = float(order.unit.recipe["tclean"].get("pblimit", 0.2))
     own = {"beam_arcsec": list(beam), "cell_arcsec": cell, "pblimit": pblimit, "mask_pixels": sum(masked["pixels"])}
     job.finish(order, made, own | {"stop": stops} | figures.report())
-
-
-def _beam(facts: Any) -> Beam | None:
-    return None if facts is None else (float(facts[0]), float(facts[1]), float(facts[2]))

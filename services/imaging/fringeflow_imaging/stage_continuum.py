@@ -47,7 +47,7 @@ def make_continuum(job: Job, order: Order) -> None:
     )
     last = orders.clean_stage(recipe["singlescale"], facts, signal_only=True)
     record["singlescale"] = clock("single-scale clean", lambda: continuum.clean(image, parameters, mask, last))
-    clock("restoring", lambda: continuum.finish(image, parameters))
+    clock("restoring", lambda: continuum.finish(parameters))
     figures = quality.CubeQuality()
     figures.add(_blanked(image.part("residual"), image), mask)
     stops = {name: reason for name, (_, reason) in record.items()}
@@ -100,7 +100,7 @@ def _plane(image: continuum.Image, kind: str, term: int) -> NDArray[np.float32]:
     if kind in ("alpha", "alpha.error"):
         return _blanked(Path(f"{image.root}.{kind}"), image)
     if kind in ("model", "psf", "weight"):
-        return gridding.read_pixels(image.part(kind, term))[0]
+        return np.asarray(gridding.read_pixels(image.part(kind, term))[0])
     return _blanked(image.part(kind, term), image)
 
 

@@ -29,7 +29,11 @@ _GRID_CARDS = ("CTYPE{0}", "CRVAL{0}", "CDELT{0}", "CRPIX{0}")
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be chosen. See the functions that take these for their meaning."""
+    """What may be chosen. See the functions that take these for their meaning.
+
+    `round_beam` "reference" does as the reference does throughout, for comparison: its beam, and blanks counted as zero
+    when convolving.
+    """
 
     pblimit: float
     round_beam: beams.RoundRule = "smallest"
@@ -37,7 +41,11 @@ class Settings:
     kelvin: KelvinRule = "channel"
     min_pixels_per_beam: int = 3
     rind_pixels: int = 1
-    edges: Edges = "normalised"
+
+    @property
+    def edges(self) -> Edges:
+        """What blank pixels count for in convolution."""
+        return "zero" if self.round_beam == "reference" else "normalised"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-import pika
 import structlog
-from pika.exceptions import AMQPError
 
 from fringeflow.bus.settings import BusSettings
 from fringeflow.bus.topology import journal_name
@@ -117,6 +115,9 @@ class StreamJournal:
         TransientError
             If the broker does not answer or there is no such stream.
         """
+        import pika
+        from pika.exceptions import AMQPError
+
         name = journal_name(self._settings)
         begin: Any = "first" if since is None else since - CLOCKS_DIFFER_BY
         begin = begin if offset is None else offset
@@ -136,7 +137,7 @@ class StreamJournal:
                     # a stream begins to read at a chunk, which may lie before the place asked for
                     if event is not None and place >= (offset or 0) and (since is None or event.time >= since):
                         yield place, event
-        except AMQPError as error:
+        except (AMQPError, OSError) as error:
             raise TransientError(f"the journal {name} cannot be read: {error!r}", remedy="is the broker up?") from error
 
 
@@ -149,6 +150,8 @@ def _event(body: bytes, place: str) -> Event | None:
 
 
 def _parameters(settings: BusSettings) -> Any:
+    import pika
+
     where = connection_to(settings, None).info()  # kombu's reading of the url, so that both mean the same place
     options = None
     if settings.encrypted:

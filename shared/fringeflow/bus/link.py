@@ -76,6 +76,7 @@ class Link:
         self._returned: list[str] = []
         self._prefetch: dict[str, int] = {}
         self._taken: dict[str, deque[Received]] = {}
+        self._news: set[str] = set()
         self._generation = 0
         self._failures = 0
         self._last_error = ""
@@ -148,6 +149,7 @@ class Link:
         waiting = self._taken[queue]
         if len(waiting) < limit:
             self._pump(GLANCE_SECONDS)
+        self._news.discard(queue)
         return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
 
     def get(self, queue: str) -> Received | None:
@@ -170,12 +172,16 @@ class Link:
         return self._connection is not None and received.generation == self._generation
 
     def drain(self, timeout: float) -> None:
-        """Let the transport work for up to `timeout` seconds, less if a message comes: deliveries, heartbeats."""
+        """Let the transport work (deliveries, heartbeats) for up to `timeout` seconds, or until there is news.
+
+        News is a message that came since its queue was last looked at, be it while something was published. It ends
+        one call only: whoever chooses to leave it lying does not spin.
+        """
         end = time.monotonic() + timeout
-        while True:
-            left = end - time.monotonic()
-            if self._pump(max(GLANCE_SECONDS, min(left, self._slice))) or left <= 0:
-                return
+        self._pump(GLANCE_SECONDS)
+        while not self._news and (left := end - time.monotonic()) > 0:
+            self._pump(min(left, self._slice))
+        self._news.clear()
 
     def close(self) -> None:
         """Say goodbye; what was taken and not settled goes back to its queue."""
@@ -241,10 +247,14 @@ class Link:
         Consumer(
             self._connection.channel(),  # a channel each: prefetch counts per channel
             queues=[Queue(queue)],
-            on_message=lambda message: self._taken[queue].append(self._received(queue, message)),
+            on_message=lambda message: self._on_message(queue, message),
             auto_declare=False,
             prefetch_count=self._prefetch[queue],
         ).consume()
+
+    def _on_message(self, queue: str, message: Any) -> None:
+        self._taken[queue].append(self._received(queue, message))
+        self._news.add(queue)
 
     def _received(self, queue: str, message: Any) -> Received:
         body = message.body if isinstance(message.body, bytes) else str(message.body or "").encode()
@@ -256,14 +266,12 @@ class Link:
         del exchange, routing_key, message  # what kombu tells a return handler and we know already
         self._returned.append(str(reason))
 
-    def _pump(self, timeout: float) -> bool:
-        """Let the transport deliver, wait up to `timeout` for the first; return whether something came."""
-        if not self._alive():
+    def _pump(self, timeout: float) -> None:
+        """Let the transport deliver what it has, and wait up to `timeout` if it has nothing."""
+        if self._alive():
+            self._guarded(lambda: self._deliver(timeout))
+        else:
             time.sleep(timeout)
-            return False
-        before = sum(len(taken) for taken in self._taken.values())
-        self._guarded(lambda: self._deliver(timeout))
-        return sum(len(taken) for taken in self._taken.values()) > before
 
     def _deliver(self, timeout: float) -> None:
         connection = self._connection
@@ -276,7 +284,7 @@ class Link:
             pass
         if self._transport is None:
             connection.heartbeat_check()
-        elif timeout > GLANCE_SECONDS and not any(self._taken.values()):
+        elif not self._news:
             time.sleep(timeout)
 
     def _guarded(self, act: Callable[[], object], *, connected: bool = True) -> bool:
@@ -305,5 +313,6 @@ class Link:
 
     def _forget(self) -> None:
         self._connection = self._control = self._producer = None
+        self._news.clear()
         for taken in self._taken.values():
             taken.clear()

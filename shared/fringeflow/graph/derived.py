@@ -14,10 +14,10 @@ from fringeflow.keys.model import Derived, Frozen, Moment, Project
 
 REVISION = 1
 FACT = "products.derived"
-ALGORITHMS = ("mom0", "mom1", "mom2", "ew", "tpeak", "vpeak", "vquad")
+ALGORITHMS: tuple[str, ...] = ("mom0", "mom1", "mom2", "ew", "tpeak", "vpeak", "vquad")
 """Algorithms whose maps are made of a cube, its noise and a mask."""
 
-MASKS = ("strictmask", "broadmask")
+MASKS: tuple[str, ...] = ("strictmask", "broadmask")
 _BASE_MB = 350
 _BYTES_PER_PIXEL = 160
 
@@ -155,7 +155,7 @@ def _unit(
 
 def _options(cube: Cube, name: str) -> dict[str, Any]:
     """Return the options that the derived key gives."""
-    return {key: value for key, value in sorted(cube.settings.kwargs.get(name, {}).items())}
+    return dict(sorted(cube.settings.kwargs.get(name, {}).items()))
 
 
 def _add_cube(graph: Graph, cube: Cube, resolution: Resolution) -> None:
@@ -205,10 +205,10 @@ def _moments(project: Project, cube: Cube) -> list[Moment]:
 def _obstacle(moment: Moment) -> str | None:
     """Return why a map cannot be made here, None if it can."""
     if moment.algorithm not in ALGORITHMS:
-        return f"algorithm {moment.algorithm}"
+        return f"algorithm {moment.algorithm} is not supported"
     if _mask(moment) not in (None, *MASKS):
-        return f"mask {moment.mask}"
-    return "maps of other maps" if moment.maps_to_pass or moment.other_exts else None
+        return f"mask {moment.mask} is not supported"
+    return "maps made of other maps are not supported" if moment.maps_to_pass or moment.other_exts else None
 
 
 def _mask(moment: Moment) -> str | None:
@@ -240,4 +240,4 @@ def _left_out(project: Project, cube: Cube) -> Iterator[str]:
         if not cube.is_line:
             why = "maps are made of lines only"
         if why:
-            yield f"{where}: {name} left out: {why if moment is None or not cube.is_line else f'{why} is not supported'}"
+            yield f"{where}: {name} left out: {why}"

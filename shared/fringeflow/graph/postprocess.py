@@ -10,6 +10,7 @@ from fringeflow import names
 from fringeflow.errors import DataError
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.keys.model import IMAGING_STAGES, Frozen, Project
+from fringeflow.keys.parameters import override_value
 
 REVISION = 1
 
@@ -25,7 +26,7 @@ class PostprocessRecipe(Frozen):
     kind: Literal["line", "continuum"]
     pblimit: float = Field(lt=1, description="least primary-beam response kept, unless imaging's record says otherwise")
     round_beam: Literal["smallest", "reference"] = Field(
-        default="smallest", description="smallest enclosing round beam, or the reference's two pixels in quadrature"
+        default="smallest", description="smallest enclosing round beam, or as the reference: two pixels in quadrature"
     )
     force_beam_arcsec: float | None = Field(default=None, gt=0, description="round beam to convolve to")
     kelvin: Literal["channel", "constant"] = Field(default="channel", description="one factor per channel or per cube")
@@ -66,15 +67,16 @@ def _recipe(project: Project, target: str, config: str, product: str) -> Postpro
     for stage in IMAGING_STAGES:  # the last that says something wins
         if stage in stages and "pblimit" in stages[stage].parameters:
             given["pblimit"] = stages[stage].parameters["pblimit"]
+    where, remedy = f"{target} {config} {product}", "correct it in the overrides or the imaging recipe"
     for name in _OVERRIDABLE:
-        value = project.override(name, target, config, product)
-        if value is not None:
-            given[name] = value
+        text = project.override(name, target, config, product)
+        if text is not None:
+            try:
+                given[name] = override_value(name, text)
+            except ValueError as error:
+                raise DataError(f"{where}: {name} = {text!r}: {error}", remedy=remedy) from error
     try:
         return PostprocessRecipe.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(
-            f"{target} {config} {product}: {first['loc'][0]} = {first['input']!r}: {first['msg']}",
-            remedy="correct it in the overrides or the imaging recipe",
-        ) from error
+        raise DataError(f"{where}: {first['loc'][0]} = {first['input']!r}: {first['msg']}", remedy=remedy) from error

@@ -44,7 +44,7 @@ def main(channel: Connection, request: JobRequest | CallRequest, where: Surround
     kernel.die_with_parent()
     server = sys.modules.get("fringeflow.jobs.preload")  # never imported here: it is the fork server's
     if server is not None:
-        kernel.end_if_orphaned(server.SERVER_PID)
+        kernel.end_if_orphaned(server.SERVER_PID, where.host_pid)
     kernel.settle()
     voice = Voice(channel)
     last: Made | Failure

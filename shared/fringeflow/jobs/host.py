@@ -281,6 +281,7 @@ class JobHost:
         folder = self._folder / f"job-{self._count:05d}"
         logs = self._logs or folder
         where = Surroundings(
+            host_pid=os.getpid(),
             scratch=folder,
             log=logs / f"{name}.log",
             casa_log=logs / f"{name}.casa.log",

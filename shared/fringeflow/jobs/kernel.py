@@ -9,6 +9,8 @@ import resource
 import signal
 from pathlib import Path
 
+import psutil
+
 _PR_SET_PDEATHSIG = 1
 _FIRST_TO_GO = "500"  # of 1000: in need of memory the kernel ends a job before it ends a service
 
@@ -18,9 +20,9 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def end_if_orphaned(parent_pid: int) -> None:
-    """End this process if its parent is no longer `parent_pid`: it had gone before `die_with_parent` was called."""
-    if os.getppid() != parent_pid:
+def end_if_orphaned(parent_pid: int, grandparent_pid: int) -> None:
+    """End this process if one of those that should outlive it had gone before it called `die_with_parent`."""
+    if os.getppid() != parent_pid or psutil.Process(parent_pid).ppid() != grandparent_pid:
         os._exit(1)
 
 

@@ -97,8 +97,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a child process works."""
+    """Where a child process works, and for whom."""
 
+    host_pid: int
     scratch: Path
     log: Path
     casa_log: Path

@@ -12,6 +12,7 @@ from fringeflow.keys.problems import Findings, Place
 from fringeflow.keys.readers_config import SCHEMA, Definition
 from fringeflow.keys.scope import Names
 from fringeflow.keys.tables import is_known
+from fringeflow.keys.values import plain
 
 M = TypeVar("M")
 
@@ -55,7 +56,7 @@ def build(read: Mapping[tuple[str, str], Definition], lines: LineTable, end: Pla
         interf_configs=interf,
         feather_configs=made("feather_config", lambda item: _feather(item, tuple(interf), findings)),
         singledish_configs=made(
-            "singledish_config", lambda item: SingleDishConfig(name=item.name, parameters=item.values)
+            "singledish_config", lambda item: SingleDishConfig(name=item.name, parameters=plain(item.values))
         ),
         timebins=_timebins(
             interf, made("array_tag", lambda item: str(item.values.get("timebin", "0s"))), read, findings

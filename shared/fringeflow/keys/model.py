@@ -10,12 +10,36 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 ImagingStage = Literal["dirty", "multiscale", "singlescale"]
 IMAGING_STAGES: tuple[ImagingStage, ...] = ("dirty", "multiscale", "singlescale")
+
+
+class FixedDict(dict[str, Any]):
+    """A dictionary that refuses to change, so that nobody who is handed a part of a project can spoil it for others."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a loaded project does not change: make a copy with dict() first")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[FixedDict], tuple[dict[str, Any]]]:
+        return FixedDict, (dict(self),)
+
+
+def _fixed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return FixedDict({key: _fixed(item) for key, item in value.items()})
+    return value
+
+
+V = TypeVar("V")
+Fixed = Annotated[Mapping[str, V], AfterValidator(_fixed)]
+"""A mapping of a project: what is in it stays as it was loaded."""
 
 
 class Frozen(BaseModel):
@@ -50,8 +74,8 @@ class Target(Frozen):
     mosaic_parent: str | None = None
     mosaic_parts: tuple[str, ...] = ()
     measurements: tuple[Measurement, ...] = ()
-    singledish: Mapping[str, str] = Field(default_factory=dict)
-    cleanmask: Mapping[str, str] = Field(default_factory=dict, description="product (or 'all') -> file")
+    singledish: Fixed[str] = Field(default_factory=FixedDict)
+    cleanmask: Fixed[str] = Field(default_factory=FixedDict, description="product (or 'all') -> file")
 
     @property
     def array_tags(self) -> frozenset[str]:
@@ -99,7 +123,7 @@ class SingleDishConfig(Frozen):
 
     kind: Literal["singledish"] = "singledish"
     name: str
-    parameters: Mapping[str, Any] = Field(default_factory=dict)
+    parameters: Fixed[Any] = Field(default_factory=FixedDict)
 
 
 class LineProduct(Frozen):
@@ -131,11 +155,11 @@ class ContProduct(Frozen):
 class Derived(Frozen):
     """What is derived from the cubes of one config and product."""
 
-    ang_res_arcsec: Mapping[str, float] = Field(default_factory=dict)
-    phys_res_pc: Mapping[str, float] = Field(default_factory=dict)
+    ang_res_arcsec: Fixed[float] = Field(default_factory=FixedDict)
+    phys_res_pc: Fixed[float] = Field(default_factory=FixedDict)
     mask_configs: tuple[str, ...] = ()
     moments: tuple[str, ...] = ()
-    kwargs: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict, description="'noise_kw' etc. -> options")
+    kwargs: Fixed[Mapping[str, Any]] = Field(default_factory=FixedDict, description="'noise_kw' etc. -> options")
 
 
 class Moment(Frozen):
@@ -147,16 +171,16 @@ class Moment(Frozen):
     ext: str
     ext_error: str | None = None
     round: int = 1
-    kwargs: Mapping[str, Any] = Field(default_factory=dict)
+    kwargs: Fixed[Any] = Field(default_factory=FixedDict)
     maps_to_pass: tuple[str, ...] = ()
-    other_exts: Mapping[str, str] = Field(default_factory=dict)
+    other_exts: Fixed[str] = Field(default_factory=FixedDict)
 
 
 class Recipe(Frozen):
     """The tclean parameters of one imaging stage, layered: base recipe, then the stage's own."""
 
     files: tuple[str, ...]
-    parameters: Mapping[str, Any]
+    parameters: Fixed[Any]
 
 
 class Roots(Frozen):
@@ -174,35 +198,35 @@ class Project(Frozen):
 
     master_key: Path
     roots: Roots
-    targets: Mapping[str, Target]
-    interf_configs: Mapping[str, InterfConfig]
-    feather_configs: Mapping[str, FeatherConfig] = Field(default_factory=dict)
-    singledish_configs: Mapping[str, SingleDishConfig] = Field(default_factory=dict)
-    line_products: Mapping[str, LineProduct] = Field(default_factory=dict)
-    cont_products: Mapping[str, ContProduct] = Field(default_factory=dict)
-    derived: Mapping[str, Mapping[str, Derived]] = Field(
-        default_factory=dict, description="config -> product -> settings"
+    targets: Fixed[Target]
+    interf_configs: Fixed[InterfConfig]
+    feather_configs: Fixed[FeatherConfig] = Field(default_factory=FixedDict)
+    singledish_configs: Fixed[SingleDishConfig] = Field(default_factory=FixedDict)
+    line_products: Fixed[LineProduct] = Field(default_factory=FixedDict)
+    cont_products: Fixed[ContProduct] = Field(default_factory=FixedDict)
+    derived: Fixed[Mapping[str, Derived]] = Field(
+        default_factory=FixedDict, description="config -> product -> settings"
     )
-    moments: Mapping[str, Moment] = Field(default_factory=dict)
-    recipes: Mapping[str, Mapping[str, Mapping[ImagingStage, Recipe]]] = Field(
-        default_factory=dict, description="config -> product -> stage -> recipe"
+    moments: Fixed[Moment] = Field(default_factory=FixedDict)
+    recipes: Fixed[Mapping[str, Mapping[ImagingStage, Recipe]]] = Field(
+        default_factory=FixedDict, description="config -> product -> stage -> recipe"
     )
-    recipe_files: Mapping[str, Mapping[str, tuple[str, ...]]] = Field(
-        default_factory=dict, description="config -> product -> file names in stage order, for the report"
+    recipe_files: Fixed[Mapping[str, tuple[str, ...]]] = Field(
+        default_factory=FixedDict, description="config -> product -> file names in stage order, for the report"
     )
-    timebins: Mapping[str, str] = Field(default_factory=dict, description="array tag -> timebin")
-    overrides: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
-    line_frequencies_ghz: Mapping[str, float] = Field(default_factory=dict, description="tag -> rest frequency")
-    line_families: Mapping[str, tuple[str, ...]] = Field(default_factory=dict, description="family -> tags")
-    line_padding_kms: Mapping[str, float] = Field(
-        default_factory=dict, description="tag -> what to add on both sides of its velocity window, where not 0"
+    timebins: Fixed[str] = Field(default_factory=FixedDict, description="array tag -> timebin")
+    overrides: Fixed[Mapping[str, str]] = Field(default_factory=FixedDict)
+    line_frequencies_ghz: Fixed[float] = Field(default_factory=FixedDict, description="tag -> rest frequency")
+    line_families: Fixed[tuple[str, ...]] = Field(default_factory=FixedDict, description="family -> tags")
+    line_padding_kms: Fixed[float] = Field(
+        default_factory=FixedDict, description="tag -> what to add on both sides of its velocity window, where not 0"
     )
-    casa_versions: Mapping[str, str] = Field(default_factory=dict, description="version -> path")
-    download_restrictions: Mapping[str, Any] = Field(
-        default_factory=dict, description="target -> product -> config -> archive column -> allowed values"
+    casa_versions: Fixed[str] = Field(default_factory=FixedDict, description="version -> path")
+    download_restrictions: Fixed[Any] = Field(
+        default_factory=FixedDict, description="target -> product -> config -> archive column -> allowed values"
     )
-    sources: Mapping[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="dotted name of a value -> 'file:line' of the lines that gave it"
+    sources: Fixed[tuple[str, ...]] = Field(
+        default_factory=FixedDict, description="dotted name of a value -> 'file:line' of the lines that gave it"
     )
 
     @property

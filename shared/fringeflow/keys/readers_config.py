@@ -20,6 +20,7 @@ from fringeflow.keys.values import (
     freq_range,
     list_of,
     mapping_of,
+    not_negative,
     nothing,
     number,
     plain,
@@ -38,12 +39,8 @@ class Parameter:
     unused: bool = False
 
 
-def _not_negative(value: Any) -> Any:
-    return between(0, float("inf"))(value)
-
-
 def _whole_not_negative(value: Any) -> int:
-    return whole(_not_negative(value))
+    return whole(not_negative(value))
 
 
 def _array_stage(value: Any) -> int:
@@ -62,7 +59,7 @@ SCHEMA: Mapping[str, Mapping[str, Parameter]] = {
     "line_product": {
         "line_tag": Parameter(text, mandatory=True),
         "channel_kms": Parameter(positive, mandatory=True),
-        "statwt_edge_kms": Parameter(either(_not_negative, nothing)),
+        "statwt_edge_kms": Parameter(either(not_negative, nothing)),
         "fitorder": Parameter(_whole_not_negative),
         "combinespw": Parameter(flag),
         "lines_to_flag": Parameter(_NAMES),
@@ -76,7 +73,7 @@ SCHEMA: Mapping[str, Mapping[str, Parameter]] = {
     },
     "interf_config": {
         "array_tags": Parameter(list_of(text, empty=False), mandatory=True),
-        "clean_scales_arcsec": Parameter(list_of(_not_negative, empty=False), mandatory=True),
+        "clean_scales_arcsec": Parameter(list_of(not_negative, empty=False), mandatory=True),
         "requires": Parameter(_NAMES),
         **_LEGACY,
     },

@@ -85,29 +85,16 @@ def read_recipes(
     master: Master, table: Table, names: Names, findings: Findings
 ) -> dict[str, dict[str, dict[ImagingStage, Recipe]]]:
     """Return the layered recipes, config -> product -> stage, of every combination whose stages are all defined."""
-    read: dict[str, dict[str, Placed[Any]]] = {}
+    files = _Files(master.roots.key_dir, findings)
     found: dict[str, dict[str, dict[ImagingStage, Recipe]]] = {}
     for config, row_of in table.items():
         for product, slots in row_of.items():
-            if slots.undefined():
-                continue
-            wanted = "line" if product in names.line_products else "continuum"
-            recipes = found.setdefault(config, {}).setdefault(product, {})
-            for stage in IMAGING_STAGES:
-                layers = list(slots.layers(stage))
-                for file, place in layers:
-                    if file not in read:
-                        read[file] = _read_recipe(master.roots.key_dir / file, place, findings)
-                values: dict[str, Placed[Any]] = {}
-                for file, _ in layers:
-                    values.update(read[file])
-                _check_specmode(values, product, wanted, findings)
-                for name, value in values.items():
-                    findings.came_from(f"recipes.{config}.{product}.{stage}.{name}", value.place)
-                recipes[stage] = Recipe(
-                    files=tuple(file for file, _ in layers),
-                    parameters={name: value.value for name, value in values.items()},
-                )
+            if not slots.undefined():
+                wanted = "line" if product in names.line_products else "continuum"
+                found.setdefault(config, {})[product] = {
+                    stage: _layered(files, slots.layers(stage), (config, product, stage), wanted, findings)
+                    for stage in IMAGING_STAGES
+                }
     return found
 
 
@@ -129,25 +116,58 @@ def read_overrides(master: Master, findings: Findings) -> dict[str, dict[str, Pl
         except ValueError as error:
             findings.error(row.place, f"{parameter} of {key}: {error}", "correct the value")
             continue
-        plain_text = f"{value:g}" if parameter in SIZES and not written[-1].isdecimal() else written
+        plain_text = f"{value:.15g}" if parameter in SIZES and not written[-1].isdecimal() else written
         put(found.setdefault(key, {}), parameter, plain_text, row.place, f"{parameter} of {key}", findings)
         findings.came_from(f"overrides.{key}.{parameter}", row.place)
     return found
 
 
-def _read_recipe(path: Path, named_at: Place, findings: Findings) -> dict[str, Placed[Any]]:
-    found: dict[str, Placed[Any]] = {}
-    if not path.is_file():
-        findings.error(named_at, f"the recipe {path} does not exist", "create it in key_dir, or correct its name")
+class _Files:
+    """The recipe files of a project, each read once."""
+
+    def __init__(self, folder: Path, findings: Findings) -> None:
+        self._folder, self._findings = folder, findings
+        self._read: dict[str, dict[str, Placed[Any]]] = {}
+
+    def assignments(self, file: str, named_at: Place) -> dict[str, Placed[Any]]:
+        """Return what a file sets; nothing, after noting why, where it cannot be read."""
+        if file not in self._read:
+            self._read[file] = self._assignments(self._folder / file, named_at)
+        return self._read[file]
+
+    def _assignments(self, path: Path, named_at: Place) -> dict[str, Placed[Any]]:
+        found: dict[str, Placed[Any]] = {}
+        if not path.is_file():
+            self._findings.error(
+                named_at, f"the recipe {path} does not exist", "create it in key_dir, or correct its name"
+            )
+            return found
+        try:
+            text = read_text(path, self._findings)
+        except DataError as error:
+            self._findings.error(Place(path), error.message, error.remedy or "")
+            return found
+        for row in recipe_rows(text, path, self._findings):
+            _assign(found, row, self._findings)
         return found
-    try:
-        text = read_text(path, findings)
-    except DataError as error:
-        findings.error(Place(path), error.message, error.remedy or "")
-        return found
-    for row in recipe_rows(text, path, findings):
-        _assign(found, row, findings)
-    return found
+
+
+def _layered(
+    files: _Files,
+    layers: Iterator[tuple[str, Place]],
+    which: tuple[str, str, ImagingStage],
+    wanted: str,
+    findings: Findings,
+) -> Recipe:
+    values: dict[str, Placed[Any]] = {}
+    names = []
+    for file, named_at in layers:
+        names.append(file)
+        values.update(files.assignments(file, named_at))
+    _check_specmode(values, which[1], wanted, findings)
+    for name, value in values.items():
+        findings.came_from(f"recipes.{'.'.join(which)}.{name}", value.place)
+    return Recipe(files=tuple(names), parameters={name: value.value for name, value in values.items()})
 
 
 def _assign(found: dict[str, Placed[Any]], row: Row, findings: Findings) -> None:

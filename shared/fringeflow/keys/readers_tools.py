@@ -10,7 +10,7 @@ from fringeflow.keys.master import Master
 from fringeflow.keys.problems import Findings
 from fringeflow.keys.syntax import Row
 from fringeflow.keys.tables import Placed, checked, number_in, put
-from fringeflow.keys.values import between, either, list_of, mapping_of, number, positive, text
+from fringeflow.keys.values import between, either, list_of, mapping_of, number, plain, positive, text
 
 Restrictions = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 """target -> product -> config -> archive column -> allowed value or values."""
@@ -50,7 +50,8 @@ def read_restrictions(master: Master, findings: Findings) -> Restrictions:
     return {
         target: {
             product: {
-                config: {column: item.value for column, item in columns.items()} for config, columns in configs.items()
+                config: {column: plain(item.value) for column, item in columns.items()}
+                for config, columns in configs.items()
             }
             for product, configs in products.items()
         }

@@ -68,16 +68,15 @@ def column_rows(
         What a line of this file is called in messages.
     """
     least, most = len(columns) - optional, len(columns)
+    wanted = f"{least} to {most}" if optional else f"{most}"
     for place, line in _lines(text, file):
         cells = split_columns(line)
         if least <= len(cells) <= most:
             yield Row(place, cells)
         elif cells:
-            wanted = f"{most}" if not optional else f"{least} to {most}"
-            columns_found = f"{len(cells)} column{'s' if len(cells) != 1 else ''}"
             findings.error(
                 place,
-                f"{what} with {columns_found} instead of {wanted}: {line.strip()!r}",
+                f"{what} with {_number(len(cells), 'column')} instead of {wanted}: {line.strip()!r}",
                 f"write: {' '.join(columns)}; quote a value that holds blanks or starts with '#'",
             )
 
@@ -87,6 +86,7 @@ def comma_rows(
 ) -> Iterator[Row]:
     """Yield the rows of a comma file; runs of commas count as one, a header line is left out."""
     least, most = len(columns) - optional, len(columns)
+    wanted = f"{least} to {most}" if optional else f"{most}"
     for place, line in _lines(text, file):
         bare = without_comment(line).strip()
         cells = tuple(cell.strip() for cell in re.split(r",(?:\s*,)*", bare))
@@ -95,10 +95,10 @@ def comma_rows(
         if least <= len(cells) <= most and cells[0]:
             yield Row(place, cells)
         else:
-            wanted = f"{most}" if not optional else f"{least} to {most}"
+            given = len([cell for cell in cells if cell])
             findings.error(
                 place,
-                f"{what} with {len([cell for cell in cells if cell])} values instead of {wanted}: {bare!r}",
+                f"{what} with {_number(given, 'value')} instead of {wanted}: {bare!r}",
                 f"write: {','.join(columns)}",
             )
 
@@ -156,6 +156,10 @@ def literal(text: str) -> Any:
             return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(f"not a value: {text.strip()!r}") from error
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _lines(text: str, file: Path) -> Iterator[tuple[Place, str]]:

@@ -34,6 +34,14 @@ def positive(value: Any) -> float:
     return found
 
 
+def not_negative(value: Any) -> float:
+    """Return a finite float of zero or more."""
+    found = number(value)
+    if found < 0:
+        raise refusal("a number of zero or more", value)
+    return found
+
+
 def whole(value: Any) -> int:
     """Return an int; a float without fraction will do."""
     found = number(value)

@@ -98,7 +98,8 @@ def _flux_rows(view: LineView) -> list[Row]:
 
 
 def _kinematic_rows(view: LineView) -> list[Row]:
-    rows = [("Mean velocity", f"{view.vsys_kms:.1f} km/s, weighted by flux")] if view.spectra else []
+    mean = view.mean_velocity_kms
+    rows = [("Mean velocity", "no flux in the masks" if mean is None else f"{mean:.1f} km/s, weighted by flux")]
     try:
         rows.append(("Kinematic position angle", f"{view.gradient.pa_deg:.0f}°, receding side (plane through mom1)"))
     except DataError as error:

@@ -59,7 +59,7 @@ def overview(view: LineView) -> bytes:
         maps.colour_bar(figure, axes, panel)
     start = left + 3 * (side + gap) + 0.7
     curve = style.place(figure, start, bottom, 14.55 - start - 0.2, side)
-    curves.draw_spectra(curve, view.spectra, view.vsys_kms)
+    curves.draw_spectra(curve, view.spectra, view.mean_velocity_kms)
     entry = view.shelf.entry
     title = f"{view.name}   {entry.product}   {entry.config}"
     figure.text(left / 14.55, 1 - 0.34 / figure.get_figheight(), title, fontsize=14, color=style.INK, weight="bold")
@@ -97,10 +97,12 @@ def _spectrum(view: LineView) -> Block:
     if not view.spectra:
         raise MissingInputError("neither a strict nor a broad mask is there")
     masks = [path for path in (view.mask("strict"), view.mask("broad")) if path]
+    mean = view.mean_velocity_kms
+    dashed = "" if mean is None else f" The dashed line is the flux-weighted mean velocity, {mean:.1f} km/s."
     return Picture(
-        curves.spectrum(view.spectra, view.vsys_kms),
+        curves.spectrum(view.spectra, mean),
         "Flux density summed over the strict and the broad mask (Jy), with the 1σ band from the noise cube, taken as"
-        f" independent from beam to beam. The dashed line is the flux-weighted mean velocity, {view.vsys_kms:.1f} km/s."
+        f" independent from beam to beam.{dashed}"
         f" Kelvin become jansky with {view.kelvin_per_jybeam:.4g} K per Jy/beam.",
         (view.cube, *masks),
         wide=True,
@@ -165,8 +167,8 @@ def _position_velocity(view: LineView) -> Block:
         f"Brightness temperature (K) along position angle {line.pa_deg:.0f}° (north through east, towards the receding"
         f" side), averaged over {width:.0f}″ across. The angle is that of the velocity gradient: a plane fitted to"
         f" mom1, weighted by mom0, leaves {line.rms_kms:.0f} km/s rms; the cut passes through the mom0-weighted centre."
-        " The arrow points to positive offsets; the dashed line is the plane; contours are 3, 6, 12, ... times the noise"
-        f" of {sigma:.2g} K.",
+        " The arrow points to positive offsets; the dashed line is the plane; contours are 3, 6, 12, ... times the"
+        f" noise of {sigma:.2g} K.",
         (view.cube, path),
         wide=True,
     )

@@ -35,7 +35,7 @@ def spectra(view: LineView) -> Block:
     if not found:
         raise MissingInputError("the broad mask is not there, so resolutions cannot be compared over one volume")
     return Picture(
-        curves.spectrum(found, view.vsys_kms),
+        curves.spectrum(found, view.mean_velocity_kms),
         "Flux density over the same broad mask at every resolution (Jy). A wider beam moves some of the flux out of"
         " the mask.",
         tuple(path for tag in _tags(view) if (path := _cube(view, tag))),

@@ -132,13 +132,19 @@ class LineView:
         return measure.peak(self.cube)
 
     @cached_property
-    def vsys_kms(self) -> float:
-        """Mean velocity of the flux inside the first mask; without a mask the middle of the band."""
+    def mean_velocity_kms(self) -> float | None:
+        """Mean velocity of the flux inside the first mask that holds any; None if there is no flux."""
         for one in self.spectra.values():
             weight = np.clip(one.flux_jy, 0, None)
             if weight.sum() > 0:
                 return float(np.average(one.velocity_kms, weights=weight))
-        return float(np.mean(self.velocity_kms))
+        return None
+
+    @property
+    def vsys_kms(self) -> float:
+        """The velocity that velocity maps are centred on: the mean velocity, else the middle of the band."""
+        mean = self.mean_velocity_kms
+        return float(np.mean(self.velocity_kms)) if mean is None else mean
 
     @cached_property
     def response(self) -> Path | None:

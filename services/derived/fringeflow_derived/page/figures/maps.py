@@ -62,7 +62,8 @@ def about(data: Array, centre: float, high: float = 98.0) -> tuple[float, float]
     """Return colour limits symmetric about `centre`, for a diverging map."""
     finite = data[np.isfinite(data)]
     reach = float(np.percentile(np.abs(finite - centre), high)) if finite.size else 1.0
-    return centre - max(reach, 1e-3), centre + max(reach, 1e-3)
+    reach = max(reach, 1e-3 * abs(centre), 1e-3)
+    return centre - reach, centre + reach
 
 
 def row(panels: Sequence[Panel], frame: Frame, *, side_in: float = 3.35) -> bytes:

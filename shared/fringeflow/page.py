@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fringeflow import tools
+from fringeflow.catalogue import Catalogue
 from fringeflow.embedded import Workdir, survey
 from fringeflow.graph.build import Selection
-from fringeflow.graph.model import digest_of
+from fringeflow.graph.model import UnitId, digest_of
 from fringeflow.jobs.host import JobHost
 from fringeflow.keys.model import Project
 from fringeflow.store.settings import StoreSettings
@@ -32,18 +33,27 @@ def write(project: Project, workdir: Workdir, selection: Selection) -> Path:
     with JobHost(workdir.scratch, StoreSettings(url=workdir.store.as_uri()), log_folder=workdir.logs) as host:
         host.call(
             tools.find("page"),
-            {"products": workdir.products, "out": out, "entries": entries(project, selection), "timings": seconds},
+            {
+                "products": workdir.products,
+                "out": out,
+                "rows": entries(project, selection, catalogue),
+                "title": ", ".join(catalogue.targets),
+                "timings": seconds,
+            },
         )
     stamp.write_text(shown)
     return out
 
 
-def entries(project: Project, selection: Selection) -> list[dict[str, Any]]:
-    """Return a row for every cube or image that the products may hold."""
+def entries(project: Project, selection: Selection, catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Return a row for every cube or image that was imaged."""
     rows = []
     for target in selection.targets or tuple(project.targets):
         for config in selection.configs or project.configs_with_data(target):
             for product in selection.products or project.products:
+                imaged = UnitId(stage="imaging", target=target, config=config, product=product)
+                if catalogue.unit(imaged) is None or catalogue.manifest(imaged) is None:
+                    continue
                 derived = project.derived.get(config, {}).get(product)
                 tags = (*derived.ang_res_arcsec, *derived.phys_res_pc) if derived else ()
                 rows.append(
@@ -54,6 +64,7 @@ def entries(project: Project, selection: Selection) -> list[dict[str, Any]]:
                         "product": product,
                         "tags": tags,
                         "kind": project.product(product).kind,
+                        "distance_mpc": project.targets[target].distance_mpc,
                     }
                 )
     return rows

@@ -6,8 +6,10 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -79,6 +81,55 @@ def broker() -> Iterator[Broker]:
     finally:
         broker.kill()
         shutil.rmtree(base, ignore_errors=True)
+
+
+class Door:
+    """Passes what is said at its port, in TLS if there is a context, to the port behind it."""
+
+    def __init__(self, behind: int, port: int = 0, context: ssl.SSLContext | None = None) -> None:
+        self._behind = behind
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                outside, _ = self._listener.accept()
+                with suppress(OSError):  # a client that does not trust us ends the handshake
+                    self._join(self._context.wrap_socket(outside, server_side=True) if self._context else outside)
+
+    def _join(self, outside: socket.socket) -> None:
+        inside = socket.create_connection(("127.0.0.1", self._behind))
+        for pair in ((outside, inside), (inside, outside)):
+            threading.Thread(target=_copy, args=pair, daemon=True).start()
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def open_door(broker: Broker) -> Iterator[Callable[..., Door]]:
+    """Open doors to the broker, of any port and with or without TLS."""
+    doors: list[Door] = []
+
+    def make(**how: Any) -> Door:
+        doors.append(Door(broker.port, **how))
+        return doors[-1]
+
+    yield make
+    for door in doors:
+        door.close()
 
 
 def _three_free_ports() -> int:

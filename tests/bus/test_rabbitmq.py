@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_a_queue_declared_otherwise_is_named_with_a_remedy(broker, bus_on, prefi
 
 
 def test_a_wrong_password_is_named_and_not_told(broker):
-    bus = Bus(BusSettings(url=broker.url.replace("guest:guest", "guest:opensesame")))
+    bus = Bus(BusSettings(url=broker.url.replace("guest:guest", "guest:opensesame"), startup_seconds=0))
     with capture_logs() as logs, pytest.raises(TransientError, match=r"ACCESS_REFUSED.*password") as failure:
         bus.declare(["imaging"])
     assert "opensesame" not in str(failure.value) + str(logs)
@@ -69,7 +70,7 @@ def test_a_wrong_password_is_named_and_not_told(broker):
 
 def test_credentials_may_be_given_apart_from_the_url(broker, prefix):
     url = broker.url.replace("guest:guest@", "")
-    bus = Bus(BusSettings(url=url, prefix=prefix, username="guest", password="nonsense"))
+    bus = Bus(BusSettings(url=url, prefix=prefix, username="guest", password="nonsense", startup_seconds=0))
     with pytest.raises(TransientError, match="ACCESS_REFUSED"):
         bus.declare([])
     bus = Bus(BusSettings(url=url, prefix=prefix, username="guest", password="guest"))
@@ -147,6 +148,17 @@ def test_all_goes_on_when_the_broker_was_killed_and_is_back(broker, bus_on, take
     event = fact("visibilities.staged", "staging")
     bus.announce(event)
     assert [delivery.message for delivery in take(bus, "imaging", "events")] == [event], "events are consumed again"
+
+
+def test_a_broker_that_is_still_starting_is_waited_for(bus_on, open_door, take, task):
+    door = open_door()
+    door.close()  # its port is free again, and nobody answers there
+    opening = threading.Timer(1, open_door, kwargs={"port": door.port})
+    opening.start()
+    bus = bus_on(f"amqp://guest:guest@127.0.0.1:{door.port}//")
+    opening.join()
+    bus.order(task())
+    assert len(take(bus, "imaging", "tasks")) == 1
 
 
 def wait_for(look, within=5.0):

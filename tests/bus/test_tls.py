@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import socket
 import ssl
-import threading
-from contextlib import suppress
 
 import pytest
 from cryptography import x509
@@ -46,61 +43,24 @@ def certificate(folder, name, *alternative_names):
     return path
 
 
-def copy(source, sink):
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for end in (source, sink):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-
-
-class Door:
-    """Takes TLS connections and passes what they say to a port."""
-
-    def __init__(self, chain, port):
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._context.load_cert_chain(chain)
-        self._behind = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self):
-        self._listener.close()
-
-    def _accept(self):
-        with suppress(OSError):
-            while True:
-                plain, _ = self._listener.accept()
-                with suppress(OSError):  # a client that does not trust us ends the handshake
-                    self._join(self._context.wrap_socket(plain, server_side=True))
-
-    def _join(self, outside):
-        inside = socket.create_connection(("127.0.0.1", self._behind))
-        for pair in ((outside, inside), (inside, outside)):
-            threading.Thread(target=copy, args=pair, daemon=True).start()
-
-
 @pytest.fixture
-def open_door(broker):
-    doors = []
+def tls_url(open_door):
+    """Open a TLS door to the broker with a certificate chain; return its url."""
 
     def make(chain):
-        doors.append(Door(chain, broker.port))
-        return f"amqps://guest:guest@127.0.0.1:{doors[-1].port}//"
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(chain)
+        return f"amqps://guest:guest@127.0.0.1:{open_door(context=context).port}//"
 
-    yield make
-    for door in doors:
-        door.close()
+    return make
 
 
 LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
-def test_messages_pass_over_tls(open_door, bus_on, tmp_path, take, task, fact):
+def test_messages_pass_over_tls(tls_url, bus_on, tmp_path, take, task, fact):
     chain = certificate(tmp_path, "broker", LOOPBACK)
-    bus = bus_on(open_door(chain), tls_ca=chain)
+    bus = bus_on(tls_url(chain), tls_ca=chain)
     bus.order(task())
     assert [delivery.message for delivery in take(bus, "imaging", "tasks")] == [task()]
     event = fact("cube.imaged", "imaging")
@@ -110,11 +70,11 @@ def test_messages_pass_over_tls(open_door, bus_on, tmp_path, take, task, fact):
 
 
 @pytest.mark.parametrize("flaw", ["another authority", "another host"])
-def test_a_broker_that_cannot_prove_itself_is_not_talked_to(open_door, tmp_path, flaw):
+def test_a_broker_that_cannot_prove_itself_is_not_talked_to(tls_url, tmp_path, flaw):
     names = [LOOPBACK] if flaw == "another authority" else [x509.DNSName("elsewhere.example")]
     chain = certificate(tmp_path, "broker", *names)
     trusted = certificate(tmp_path, "other", LOOPBACK) if flaw == "another authority" else chain
-    settings = BusSettings(url=open_door(chain), tls_ca=trusted)
+    settings = BusSettings(url=tls_url(chain), tls_ca=trusted, startup_seconds=0)
     with pytest.raises(TransientError, match=r"(?i)certificate"):
         Bus(settings).declare(["imaging"])
     with pytest.raises(TransientError, match=r"(?i)certificate"):

@@ -77,7 +77,6 @@ def _settings(port: int) -> StoreSettings:
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (status(500), TransientError),
         (status(503), TransientError),
         (status(429), TransientError),
         (hang_up, TransientError),

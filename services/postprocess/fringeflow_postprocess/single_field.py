@@ -108,7 +108,7 @@ class Plan:
             "round_beam": self.settings.round_beam,
             "edges": self.settings.edges,
             "beam_in_arcsec": [widest.major_arcsec, widest.minor_arcsec, widest.pa_deg],
-            "beam_arcsec": self.round_arcsec,
+            "beam_arcsec": [self.round_arcsec, self.round_arcsec, 0.0],
             "convolved_planes": sum(not item.is_about(self.round_arcsec) for item in used),
             "rebin_factor": self.factor,
             "staged_box": [*self.staged.x, *self.staged.y],

@@ -114,7 +114,7 @@ class Bus:
         Raises
         ------
         TransientError
-            If the broker does not answer.
+            If the broker does not answer within `startup_seconds`.
         DataError
             If a queue of that name exists with other arguments.
         """

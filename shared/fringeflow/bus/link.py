@@ -22,6 +22,7 @@ from fringeflow.errors import DataError, TransientError
 
 FIRST_RETRY_SECONDS = 0.5
 SLICE_SECONDS = 0.5
+STARTUP_LOOK_SECONDS = 0.1
 GLANCE_SECONDS = 0.001  # a timeout of zero is unknown to some transports
 
 log = structlog.get_logger(__name__)
@@ -97,8 +98,11 @@ class Link:
             )
 
     def redeclare(self) -> None:
-        """Declare again on the present connection, or connect, which declares."""
+        """Declare again on the present connection, or connect, which declares; a starting broker is waited for."""
         if self._connection is None:
+            end = time.monotonic() + self._settings.startup_seconds
+            while not self._alive() and time.monotonic() < end:
+                time.sleep(STARTUP_LOOK_SECONDS)
             self.connect()
         elif not self._guarded(self._declare_all):
             raise TransientError(f"the broker at {self._place} went away")

@@ -23,6 +23,7 @@ class BusSettings(Frozen):
     tasks_prefetch: int = Field(default=1, ge=1, description="tasks this process may hold at once")
     events_prefetch: int = Field(default=50, ge=1)
     heartbeat_seconds: int = Field(default=30, ge=0)
+    startup_seconds: float = Field(default=30.0, ge=0, description="how long to wait for a broker that is starting too")
     connect_timeout_seconds: float = Field(default=5.0, gt=0)
     confirm_timeout_seconds: float = Field(default=15.0, gt=0)
     reconnect_max_seconds: float = Field(default=30.0, gt=0, description="ceiling of the doubling back-off")

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from fringeflow.graph import derived, imaging, postprocess, staging
 from fringeflow.graph.model import Graph, Lookup, UnitId
 from fringeflow.keys.model import Frozen, Project
 
 STAGES: tuple[str, ...] = ("staging", "imaging", "postprocess", "derived")
-
-_ADD: Mapping[str, Callable[[Project, str, Graph], object]] = {
-    "staging": staging.add_units,
-    "imaging": imaging.add_units,
-    "postprocess": postprocess.add_units,
-    "derived": derived.add_units,
-}
-
 
 class Selection(Frozen):
     """The part of a project that is asked for; an empty tuple means all."""
@@ -47,8 +39,11 @@ def build(project: Project, target: str, leaves: Mapping[str, str], lookup: Look
         Finds the facts of a made unit.
     """
     graph = Graph(leaves, lookup)
-    for stage in STAGES:
-        _ADD[stage](project, target, graph)
+    staging.add_units(project, target, graph)
+    imaging.add_units(project, target, graph)
+    postprocess.add_units(project, target, graph)
+    for note in derived.add_units(project, target, graph):
+        graph.note(note)
     return graph
 
 

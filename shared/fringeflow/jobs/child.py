@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fringeflow.errors import BugError
 from fringeflow.jobs import casa, failure, kernel
@@ -33,6 +33,9 @@ from fringeflow.jobs.request import (
     Surroundings,
     UnitResult,
 )
+
+if TYPE_CHECKING:
+    from fringeflow.store.base import Store
 
 _GROUP = "fringeflow.stages"
 _LEAST_INTERVAL_SECONDS = 0.2
@@ -106,7 +109,6 @@ class _TimedJob(Job):
 
 def _make(request: JobRequest, where: Surroundings, voice: Voice) -> JobResult:
     from fringeflow.jobs.inputs import Fetcher
-    from fringeflow.store.artefacts import upload
     from fringeflow.store.objects import open_store
 
     make = _function(request.make) if request.make else _stage(request.stage)
@@ -124,26 +126,31 @@ def _make(request: JobRequest, where: Surroundings, voice: Voice) -> JobResult:
     unmade = [str(order.unit.id) for order in orders if str(order.unit.id) not in job.made]
     if unmade:
         raise BugError(f"the stage {request.stage} did not finish {', '.join(unmade)}")
-    results = []
-    for order in orders:
-        name = str(order.unit.id)
-        voice.report("upload")
-        outputs = upload(store, order.unit.id, order.work_key, job.made[name].outputs, own=work)
-        steps = {**fetching, **job.steps[name], **voice.take_steps()}
-        results.append(
-            UnitResult(
-                unit=order.unit.id,
-                work_key=order.work_key,
-                outputs=outputs,
-                facts=_plain(name, job.made[name].facts),
-                started=started,
-                seconds=sum(steps.values()),
-                steps=steps,
-                peak_memory_mb=kernel.peak_memory_mb(),
-                software=software(),
-            )
-        )
-    return JobResult(tuple(results))
+    return JobResult(tuple(_hand_in(order, job, store, voice, started, fetching) for order in orders))
+
+
+def _hand_in(
+    order: Order, job: _TimedJob, store: Store, voice: Voice, started: str, fetching: Mapping[str, float]
+) -> UnitResult:
+    """Put what was made for `order` into the store and say what it came to."""
+    from fringeflow.store.artefacts import upload
+
+    name = str(order.unit.id)
+    made = job.made[name]
+    voice.report("upload")
+    outputs = upload(store, order.unit.id, order.work_key, made.outputs, own=job.scratch)
+    steps = {**fetching, **job.steps[name], **voice.take_steps()}
+    return UnitResult(
+        unit=order.unit.id,
+        work_key=order.work_key,
+        outputs=outputs,
+        facts=_plain(name, made.facts),
+        started=started,
+        seconds=sum(steps.values()),
+        steps=steps,
+        peak_memory_mb=kernel.peak_memory_mb(),
+        software=software(),
+    )
 
 
 def _call(request: CallRequest, where: Surroundings, voice: Voice) -> Any:

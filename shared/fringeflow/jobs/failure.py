@@ -15,6 +15,7 @@ from fringeflow.errors import FringeflowError, UnitFailedError
 from fringeflow.jobs.request import Failure, Surroundings
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _FULL_TEXT = re.compile(r"no space left on device|disk quota exceeded|errno:? ?=? ?28\b", re.IGNORECASE)
 _MEMORY_TEXT = re.compile(r"bad_alloc|cannot allocate memory|out of memory|unable to allocate", re.IGNORECASE)
 _LEAST_FREE_BYTES = 64 << 20
@@ -23,6 +24,7 @@ _FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _SERVER_GONE = 255  # what multiprocessing reports when the fork server ended before the job
 
 _FREE_SPACE = "free some space or choose another folder for the work"
+_ALLOW = "change its permissions or choose another folder"
 _MORE_MEMORY = "give the job more memory, or run fewer jobs at once"
 
 
@@ -36,6 +38,8 @@ def of_exception(error: BaseException, where: Surroundings) -> Failure:
         return Failure(error.failure_kind, error.message, error.remedy, error.detail or detail)
     if isinstance(error, FringeflowError):
         return Failure(error.kind, error.message, error.remedy, detail)
+    if isinstance(error, OSError) and error.errno in _REFUSED and error.filename:
+        return Failure("data", f"{error.filename} cannot be used: {error.strerror}", _ALLOW, detail)
     if isinstance(error, MemoryError) or _MEMORY_TEXT.search(str(error)):
         return Failure("resource", f"out of memory: {error or 'an allocation failed'}", _MORE_MEMORY, detail)
     return Failure("bug", f"{type(error).__name__}: {error}", None, detail)

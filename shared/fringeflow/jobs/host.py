@@ -1,4 +1,4 @@
-"""Starts jobs in child processes, watches their memory and time, and tells how each ended.
+"""Starts jobs in child processes and holds them to their limits.
 
 Children are forked from a server process that has CASA in memory: a job starts in milliseconds instead of seconds.
 Jobs must be started from a thread that outlives them (the main thread): the kernel ends them with it.
@@ -10,32 +10,17 @@ import contextlib
 import multiprocessing
 import os
 import shutil
-import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-import psutil
-
 from fringeflow.errors import FringeflowError, UnitFailedError
-from fringeflow.jobs import casa, child, failure, scratch
-from fringeflow.jobs.request import (
-    CallRequest,
-    Failure,
-    JobRequest,
-    JobResult,
-    Made,
-    Progress,
-    Surroundings,
-    TaskUnit,
-    UnitResult,
-)
+from fringeflow.jobs import casa, child, scratch
+from fringeflow.jobs.request import CallRequest, JobRequest, JobResult, Progress, Surroundings, TaskUnit, UnitResult
+from fringeflow.jobs.running import RunningJob
 from fringeflow.store.faults import faults
 from fringeflow.store.settings import StoreSettings
 
@@ -43,150 +28,6 @@ __all__ = ["JobHost", "JobRequest", "JobResult", "Progress", "RunningJob", "Task
 
 _PRELOAD = "fringeflow.jobs.preload"
 _WATCH_SECONDS = 0.25
-_PATIENCE_SECONDS = 5.0  # for a process that is ending
-_MEGABYTE = 1 << 20
-
-
-class RunningJob:
-    """A job's child process. Ready to be read (`multiprocessing.connection.wait`) when it has something to say."""
-
-    def __init__(
-        self,
-        name: str,
-        request: JobRequest | CallRequest,
-        process: ForkServerProcess,
-        channel: Connection,
-        where: Surroundings,
-    ) -> None:
-        self.id = name
-        self.request = request
-        self.started = time.monotonic()
-        self._process = process
-        self._pid = process.pid
-        self._channel = channel
-        self._where = where
-        self._said: list[Progress] = []
-        self._outcome: Made | Failure | None = None
-        self._verdict: Failure | None = None
-        self._closed = False
-
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable when the job says something or ends."""
-        return self._channel.fileno()
-
-    @property
-    def sentinel(self) -> int:
-        """What `multiprocessing.connection.wait` waits for (see `fileno`)."""
-        return self.fileno()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the end of the job has been taken note of; unlike `done`, this does not look."""
-        return self._closed
-
-    def poll(self, timeout: float = 0.0) -> list[Progress]:
-        """Wait up to `timeout` seconds for the job to say something, and return what it has said."""
-        self._listen(timeout)
-        said, self._said = self._said, []
-        return said
-
-    @property
-    def done(self) -> bool:
-        """Whether the job has ended; its scratch folder is gone then."""
-        self._listen(0.0)
-        return self._closed
-
-    def result(self) -> JobResult:
-        """Wait for the end of the job and return its results.
-
-        Raises
-        ------
-        UnitFailedError
-            The job failed; ``failure_kind`` says how, ``detail`` has the traceback or the end of the log.
-        """
-        result: JobResult = self.value()
-        return result
-
-    def value(self) -> Any:
-        """Wait for the end of the job and return what it came to, of whatever type (see `result`)."""
-        while not self.done:
-            self._listen(_PATIENCE_SECONDS)
-        if isinstance(self._outcome, Made):
-            return self._outcome.value
-        ended = self._outcome or failure.of_exit(None, self._where)
-        raise UnitFailedError(ended.message, kind=ended.kind, remedy=ended.remedy, detail=ended.detail)
-
-    def stop(self, grace_seconds: float = 0.0) -> None:
-        """End the job: ask, and after `grace_seconds` insist. Its `result` is then a transient failure."""
-        if self.done:
-            return
-        self.end(Failure("transient", f"{self.id} was stopped"), signal.SIGTERM)
-        self._process.join(grace_seconds)
-        self.end(Failure("transient", f"{self.id} was stopped"), signal.SIGKILL)
-        while not self.done:
-            self._listen(_PATIENCE_SECONDS)
-
-    def end(self, verdict: Failure, sign: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to the job and all it started; `verdict` (the first one given) will be why it failed."""
-        self._verdict = self._verdict or verdict
-        if self._pid is not None and not self._closed:
-            for send in (os.kill, os.killpg):
-                with contextlib.suppress(ProcessLookupError):
-                    send(self._pid, sign)
-
-    def watch(self) -> None:
-        """End the job if it has gone past one of its limits."""
-        memory_mb, seconds = self.request.memory_mb, self.request.seconds
-        if self._closed or self._verdict is not None:
-            return
-        if seconds is not None and time.monotonic() - self.started > seconds:
-            self.end(
-                Failure("resource", f"{self.id} took longer than its limit of {seconds:g} s", "allow it more time")
-            )
-        used_mb = self._memory_mb() if memory_mb is not None else 0.0
-        if memory_mb is not None and used_mb > memory_mb:
-            self.end(
-                Failure(
-                    "resource",
-                    f"{self.id} used {used_mb:.0f} MB of memory, more than its limit of {memory_mb} MB",
-                    "allow it more memory",
-                )
-            )
-
-    def _memory_mb(self) -> float:
-        try:
-            return float(psutil.Process(self._pid).memory_info().rss) / _MEGABYTE
-        except psutil.Error:
-            return 0.0
-
-    def _listen(self, timeout: float) -> None:
-        """Take in what the job says; when it has said the last, or has gone, close."""
-        try:
-            while not self._closed and self._channel.poll(timeout):
-                timeout = 0.0
-                message = self._channel.recv()
-                if not isinstance(message, Progress):
-                    self._close(message)
-                else:
-                    self._said.append(message)
-        except (EOFError, OSError):
-            self._close(None)
-
-    def _close(self, message: Made | Failure | None) -> None:
-        """Let the process end, find out how it went, and remove its scratch folder."""
-        self._process.join(_PATIENCE_SECONDS)
-        if self._process.exitcode is None:
-            self._process.kill()
-            self._process.join(_PATIENCE_SECONDS)
-        code = self._process.exitcode
-        self._outcome = message or self._verdict or failure.of_exit(code, self._where)
-        if isinstance(self._outcome, Failure) and not self._outcome.detail:
-            self._outcome = Failure(
-                self._outcome.kind, self._outcome.message, self._outcome.remedy, failure.log_tail(self._where)
-            )
-        self._closed = True
-        self._process.close()
-        shutil.rmtree(self._where.scratch, ignore_errors=True)
 
 
 class JobHost:

@@ -1,7 +1,7 @@
-"""What a job is told and what it answers: the contract between the service that orders a unit and the code that makes it.
+"""What a job is told and what it answers: the contract between the service that orders a unit and the code making it.
 
-A stage is one function ``make(job: Job) -> None``, found through the entry point group ``fringeflow.stages``. It runs in
-a child process with a scratch folder of its own, and for every order of the job calls `Job.finish` once.
+A stage is one function ``make(job: Job) -> None``, found through the entry point group ``fringeflow.stages``. It runs
+in a child process with a scratch folder of its own, and for every order of the job calls `Job.finish` once.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ class Job:
         self.orders = orders
         self.scratch = scratch
         self.made: dict[str, Made] = {}
-        self._report = report or (lambda step, fraction: None)
+        self._report = report
 
     def progress(self, step: str, fraction: float | None = None) -> None:
         """Say which step is running; `fraction` of the job done, if known."""
-        self._report(step, fraction)
+        if self._report is not None:
+            self._report(step, fraction)
 
     def finish(self, order: Order, outputs: Mapping[str, Path], facts: Mapping[str, Any] | None = None) -> None:
         """Hand in the files of `order`: exactly the names its unit promises, each a file or a directory."""

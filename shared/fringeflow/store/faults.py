@@ -21,7 +21,7 @@ from fringeflow.errors import (
 )
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM})
 _OUT_OF_MEMORY = frozenset({errno.ENOMEM})
 _TRANSIENT = frozenset(
     {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EAGAIN, errno.EPIPE}
@@ -52,7 +52,11 @@ def of_errno(number: int | None, key: str, place: str, said: str) -> FringeflowE
         return DiskFullError(
             f"no space is left in {place} (writing {key})", remedy="free some space or choose another folder"
         )
-    if number in _READ_ONLY:
+    if number in _REFUSED:
+        return ReadOnlyError(
+            f"{place} refuses access to {key} ({said})", remedy="change its permissions or choose another folder"
+        )
+    if number == errno.EROFS:
         return ReadOnlyError(
             f"{place} cannot be written to ({said})", remedy="make it writable or choose another folder"
         )

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from tests.derived.derived_support import beam_noise
+from fringeflow_derived.noise import NoiseOptions, estimate
+from fringeflow_derived.robust import SIGMA_PER_MAD, robust_scale
+from fringeflow_derived.signalfree import measure
+from fringeflow_derived.sources import ScratchMask
+
+FWHM = 5.0
+PPB = np.pi * FWHM**2 / (4 * np.log(2))
+
+
+def separable(rng, channels, size=100):
+    """Noise with a gradient of a factor 3 across the field and a bandpass of 20 per cent."""
+    image = np.linspace(1, 3, size)[np.newaxis].repeat(size, 0)
+    spectrum = 1 + 0.2 * np.sin(2 * np.pi * np.arange(channels) / max(channels, 20))
+    truth = image * spectrum[:, None, None]
+    return (beam_noise(rng, truth.shape, FWHM) * truth).astype(np.float32), truth
+
+
+def by_hand(samples):
+    """The robust scale as the specification words it."""
+    samples = samples[np.isfinite(samples)]
+    first = SIGMA_PER_MAD * np.median(np.abs(samples[samples < 0]))
+    return SIGMA_PER_MAD * np.median(np.abs(samples[samples < norm.isf(0.5 / len(samples)) * first]))
+
+
+@pytest.mark.parametrize("size", [2, 31, 64, 1001])
+def test_robust_scale_is_what_the_words_say(size):
+    rng = np.random.default_rng(size)
+    samples = rng.normal(size=(50, size)).astype(np.float32)
+    samples[:, ::5] += 4
+    samples[:, 0] = -1
+    samples[rng.random(samples.shape) < 0.1] = np.nan
+    samples[:, 1] = -0.5
+    scale, count = robust_scale(samples)
+    assert count.tolist() == np.isfinite(samples).sum(axis=1).tolist()
+    assert scale == pytest.approx([by_hand(row) for row in samples], rel=1e-5)
+
+
+def test_robust_scale_without_samples_or_negatives_is_blank():
+    assert np.isnan(robust_scale(np.array([[np.nan, np.nan], [1.0, 2.0]], np.float32))[0]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 4, 10, 15, 16, 60])
+def test_noise_with_gradient_and_bandpass(channels):
+    data, truth = separable(np.random.default_rng(channels), channels)
+    data[:, :3] = np.nan
+    model = measure(data, PPB).model
+    ratio = model.rows(0, 100) / truth
+    assert np.array_equal(np.isfinite(ratio), np.isfinite(data))
+    if channels >= 10:  # fewer hold too few independent samples per box for 5 per cent
+        assert np.nanstd(ratio - 1) < 0.05
+    assert abs(np.nanmean(ratio) - 1) < 0.02 + 0.05 / channels
+
+
+def test_three_hundred_channels():
+    data, truth = separable(np.random.default_rng(1), 300, 50)
+    assert np.std(measure(data, PPB).model.rows(0, 50) / truth) < 0.05
+
+
+def test_no_channels_are_smoothed_away_where_some_are_blank():
+    data, truth = separable(np.random.default_rng(2), 20)
+    data[7] = np.nan
+    data[12, 20:40] = np.nan
+    model = measure(data, PPB).model
+    assert np.isfinite(model.plane(7)).all()
+    assert np.nanstd(model.rows(0, 100) / truth) < 0.06
+
+
+def test_emission_does_not_raise_the_noise():
+    rng = np.random.default_rng(3)
+    data, _ = separable(rng, 40)
+    clean = measure(data, PPB).model.rows(0, 100)
+    x = np.arange(100)
+    centre = 20 + 8 * np.sin(x / 15)[:, None] + np.zeros((100, 100))
+    line = 12 * np.exp(-0.5 * ((np.arange(40)[:, None, None] - centre) / 3.0) ** 2) * (x > 15)
+    filled = np.mean(line > 1)
+    assert filled > 0.3
+    masked = measure((data + line).astype(np.float32), PPB, NoiseOptions(signal_rounds=2)).model.rows(0, 100)
+    careless = measure((data + line).astype(np.float32), PPB, NoiseOptions(signal_rounds=0)).model.rows(0, 100)
+    assert abs(np.median(masked / clean) - 1) < 0.03
+    assert abs(np.mean(masked / clean) - 1) < 0.03
+    assert np.mean(careless / clean) > 1.06
+
+
+def test_a_mask_given_by_hand_is_left_out():
+    data, _ = separable(np.random.default_rng(4), 20)
+    clean = estimate(data, PPB).rows(0, 100)
+    signal = np.zeros(data.shape, bool)
+    signal[5:12, 20:70, 20:70] = True
+    dirty = np.where(signal, data + 20, data)
+    assert np.mean(np.abs(estimate(dirty, PPB, signal=signal).rows(0, 100) / clean - 1)) < 0.02
+    assert np.mean(estimate(dirty, PPB).rows(0, 100) / clean - 1) > 0.03
+
+
+def test_continuum_left_over_counts_as_noise():
+    data, _ = separable(np.random.default_rng(5), 30)
+    data[:, 40:60, 40:60] += 6
+    with_it = measure(data, PPB).model.image[50, 50]
+    data[:, 40:60, 40:60] -= 6
+    assert with_it > 1.2 * measure(data, PPB).model.image[50, 50]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"box": 9, "substride": 1},
+        {"spec_box": 3, "bandpass_smooth_window": 7, "bandpass_smooth_order": 2},
+        {"bandpass_smooth_window": 0},
+        {"iterations": 1},
+        {"oversample_boundary": True},
+        {"nThresh": 100},
+    ],
+)
+def test_options(options):
+    data, truth = separable(np.random.default_rng(6), 24, 60)
+    plain, other = (measure(data, PPB, NoiseOptions(**given)).model.rows(0, 60) for given in ({}, options))
+    assert np.std(other / truth) < 0.08
+    assert options == {"nThresh": 100} or not np.array_equal(plain, other)
+
+
+def test_parts_can_be_switched_off():
+    data, _ = separable(np.random.default_rng(7), 20, 60)
+    flat = measure(data, PPB, NoiseOptions(do_map=False)).model
+    assert np.ptp(flat.image) == 0
+    assert np.ptp(flat.spectrum) > 0.1
+    assert np.ptp(measure(data, PPB, NoiseOptions(do_spec=False)).model.spectrum) == 0
+
+
+def test_tiny_and_empty_images():
+    tiny = measure(np.random.default_rng(8).normal(size=(5, 6, 7)), PPB)
+    assert np.isfinite(tiny.model.image).all()
+    assert 0.7 < np.median(tiny.model.image) < 1.4
+    assert np.isnan(measure(np.full((3, 10, 10), np.nan), PPB).model.image).all()
+    assert np.isnan(measure(np.zeros((3, 10, 10)), PPB).model.image).all()
+
+
+def test_bit_identical_whatever_the_blocks_and_wherever_the_masks_lie(tmp_path):
+    rng = np.random.default_rng(9)
+    data, _ = separable(rng, 20, 50)
+    data[8:12, 20:30, 20:30] += 15
+    made = []
+
+    def store(shape):
+        made.append(ScratchMask(tmp_path / f"{len(made)}", shape))
+        return made[-1]
+
+    whole, parts = measure(data, PPB), measure(data, PPB, store=store, rows=7)
+    assert whole.model.image.tobytes() == parts.model.image.tobytes()
+    assert whole.model.spectrum.tobytes() == parts.model.spectrum.tobytes()
+    assert whole.rho == parts.rho
+    assert made

@@ -162,6 +162,6 @@ def test_draining_ends_when_something_comes_and_when_the_time_is_up(make_bus, ta
 
 def put_raw(bus, queue, body):
     """Send bytes no producer of ours would send."""
-    from fringeflow.bus.link import Parcel
+    from fringeflow.bus.parcel import Parcel
 
     bus._link.publish("", queue, Parcel(body, "text/plain"), mandatory=True)

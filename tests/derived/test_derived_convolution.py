@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -117,9 +119,10 @@ def test_a_cube_as_files(tmp_path):
     assert flat.data == pytest.approx(coverage.data.mean(axis=0), abs=1e-6)
     assert flat.header["NAXIS"] == 2
     assert not list(tmp_path.glob("*.raw"))
-    for hdu in (out, coverage, flat):
-        assert hdu.verify_checksum() is None or True
-        assert "DATE" not in hdu.header
+    for name in ("out", "coverage", "coverage2d"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fits.open(tmp_path / f"{name}.fits", checksum=True).close()
 
 
 def test_within_tolerance_the_beam_stays_what_it_is(tmp_path):

@@ -110,14 +110,10 @@ def write_keys(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
-def fringeflow(
-    *arguments: Any, env: dict[str, str] | None = None, timeout: float = 280
-) -> subprocess.CompletedProcess[str]:
+def fringeflow(*arguments: Any) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     command = [sys.executable, "-m", "fringeflow", *(str(item) for item in arguments)]
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})}
-    )
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=280)
 
 
 def run(master_key: Path, workdir: Path, *options: Any) -> dict[str, Any]:

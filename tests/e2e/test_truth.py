@@ -39,7 +39,7 @@ def test_the_flux_in_the_clean_mask_is_the_galaxys(finished: Finished) -> None:
 
 
 def test_the_velocity_field_is_the_galaxys(finished: Finished) -> None:
-    """Gradient within 10 % (the beam flattens it), systemic velocity within a fifth of a channel, angle within 5 deg."""
+    """Gradient within 10 %, systemic velocity within a fifth of a channel, position angle within 5 degrees."""
     truth = finished.galaxy.truth
     velocity, header = load(finished, "disc_12m_co21_strict_mom1.fits")
     intensity, _ = load(finished, "disc_12m_co21_strict_mom0.fits")

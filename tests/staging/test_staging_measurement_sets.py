@@ -81,6 +81,15 @@ def test_line_flux_is_conserved_and_the_continuum_gone(tmp_path):
     assert report["inputs"][0]["windows"][0]["bin_factor"] == 2
 
 
+def test_channels_are_exactly_regular(tmp_path):
+    truth = simulate_disc(tmp_path / "a.ms", DOT, windows=BAND, observation=SHORT, frame="TOPO")
+    output, _ = staged(tmp_path, [Source(truth.path)], wanted(channel_kms=5.1))
+    with open_table(output / "SPECTRAL_WINDOW") as windows:
+        freqs, widths = windows.getcell("CHAN_FREQ", 0), windows.getcell("CHAN_WIDTH", 0)
+    assert np.array_equal(freqs, freqs[0] + widths[0] * np.arange(len(freqs)))
+    assert np.ptp(widths) == 0
+
+
 def test_weights_tell_the_noise_of_a_channel(tmp_path):
     truth = simulate_disc(tmp_path / "a.ms", DOT, windows=BAND, observation=Observation(), sigma_jy=0.2)
     output, report = staged(tmp_path, [Source(truth.path)], wanted(channel_kms=5.1))

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-
 from fringeflow.errors import DataError
 from fringeflow.graph.model import Graph
 from fringeflow.graph.staging import ContinuumRecipe, LineRecipe, add_units, read_recipe, unit_id
 from fringeflow.jobs.order import Job, Order
 from fringeflow.keys.model import ContProduct, InterfConfig, LineProduct, Measurement, Project, Roots, Target
 from fringeflow_staging.stage import make
+
 from tests.simulation import Observation, Truth, Window, simulate_disc
 
 CO21 = 230.538
@@ -77,6 +77,7 @@ def test_a_recipe_holds_what_matters_and_no_path_of_this_machine():
     assert [item.timebin for item in recipe.inputs] == ["0s", "10s"]
     assert recipe.array_groups == (("12m",), ("7m",))
     assert [line.restfreq_ghz for line in recipe.exclude_lines] == [CO21]
+    assert not recipe.corrections_off
     assert "/nowhere" not in json.dumps(unit.recipe)
     assert read_recipe(json.loads(json.dumps(unit.recipe))) == recipe
 

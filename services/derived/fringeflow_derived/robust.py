@@ -29,6 +29,8 @@ def robust_scale(samples: Array) -> tuple[Array, Array]:
     count
         (n,) number of finite samples.
     """
+    if not samples.size:
+        return np.full(len(samples), np.nan), np.zeros(len(samples), int)
     ordered = np.sort(np.where(np.isfinite(samples), samples, np.float32(np.nan)), axis=1)  # NaN come last
     count = np.count_nonzero(~np.isnan(ordered), axis=1)
     negative = np.count_nonzero(ordered < 0, axis=1)

@@ -1,4 +1,4 @@
-"""Regrids single windows to a common grid, checks that they landed there, joins them, and measures their weights.
+"""Regrids single windows to a common grid, puts their channels exactly there, joins them, and measures their weights.
 
 Knows grids and measurement sets, not lines or targets.
 """
@@ -19,6 +19,8 @@ from fringeflow_staging.windows import C_KMS, Range
 
 # Channels of sets that are joined agree to this share of their width (S12: far below 0.01).
 SAME_CHANNEL = 1e-3
+# A power of two that a double holds exactly beside any radio frequency
+QUANTUM_HZ = 2.0**-10
 
 
 def regrid(
@@ -61,7 +63,7 @@ def regrid(
     if way.factor > 1:
         tasks.run("mstransform", fine, outputvis=str(output), datacolumn="data", chanaverage=True, chanbin=way.factor)
         tasks.remove(fine)
-    verify(output, way, grid)
+    settle(output, way, grid)
     return remaining(output)
 
 
@@ -73,26 +75,49 @@ def remaining(vis: Path) -> float:
     return flagged
 
 
-def verify(vis: Path, way: Regrid, grid: Grid) -> None:
-    """Raise `BugError` unless the channels of `vis` are exactly where `way` was to bring them."""
-    wanted = way.first_output_kms + np.arange(grid.n_channels) * grid.width_kms
-    with open_table(vis / "SPECTRAL_WINDOW") as table:
-        for number in range(table.nrows()):
-            found = np.sort(C_KMS * (1 - table.getcell("CHAN_FREQ", number) / 1e9 / grid.restfreq_ghz))
-            if found.shape != wanted.shape or np.abs(found - wanted).max() > SAME_CHANNEL * grid.width_kms:
+def settle(vis: Path, way: Regrid, grid: Grid) -> None:
+    """Give the channels of `vis` exactly the frequencies planned, from which they differ by rounding only.
+
+    CASA computes its channels anew for every input, each with its own rounding. Frequencies and width are set to
+    multiples of `QUANTUM_HZ`, whose sums are exact: sets on one grid then agree to the last bit, and an imager that
+    steps from the first to the last channel does not end a rounding error outside the data and leave them blank.
+
+    Raises
+    ------
+    BugError
+        The channels are not where `way` was to bring them.
+    """
+    velocities = way.first_output_kms + np.arange(grid.n_channels) * grid.width_kms
+    wanted = np.sort(grid.restfreq_ghz * 1e9 * (1 - velocities / C_KMS))
+    width = _rounded(grid.restfreq_ghz * 1e9 * grid.width_kms / C_KMS)
+    exact = _rounded(wanted[0]) + width * np.arange(grid.n_channels)
+    with open_table(vis / "SPECTRAL_WINDOW", writable=True) as table:
+        for row in range(table.nrows()):
+            found = table.getcell("CHAN_FREQ", row)
+            if len(found) != len(wanted) or np.abs(np.sort(found) - wanted).max() > SAME_CHANNEL * width:
                 raise BugError(
-                    f"{vis.name}: {len(found)} channels from {found[0]:.4f} km/s, "
-                    f"planned were {grid.n_channels} from {wanted[0]:.4f} km/s"
+                    f"{vis.name}: {len(found)} channels from {found.min():.1f} Hz, "
+                    f"planned were {len(wanted)} from {wanted[0]:.1f} Hz"
                 )
+            rises = found[-1] >= found[0]
+            table.putcell("CHAN_FREQ", row, exact if rises else exact[::-1])
+            table.putcell("CHAN_WIDTH", row, np.full(len(exact), width if rises else -width))
+            for column in ("EFFECTIVE_BW", "RESOLUTION"):
+                table.putcell(column, row, np.full(len(exact), width))
+            table.putcell("TOTAL_BANDWIDTH", row, width * len(exact))
+            table.putcell("REF_FREQUENCY", row, exact[0] if rises else exact[-1])
 
 
-def join(parts: Sequence[Path], output: Path, *, channel_ghz: float) -> None:
+def _rounded(frequency_hz: float) -> float:
+    return float(np.round(frequency_hz / QUANTUM_HZ) * QUANTUM_HZ)
+
+
+def join(parts: Sequence[Path], output: Path) -> None:
     """Make one measurement set `output` of `parts`, which are used up; windows on the same grid become one."""
     if len(parts) == 1:
         shutil.move(parts[0], output)
         return
-    freqtol = f"{SAME_CHANNEL * channel_ghz * 1e9:.3f}Hz"
-    tasks.run("concat", parts, concatvis=str(output), freqtol=freqtol, copypointing=False)
+    tasks.run("concat", parts, concatvis=str(output), freqtol=f"{QUANTUM_HZ}Hz", copypointing=False)
     tasks.remove(*parts)
 
 

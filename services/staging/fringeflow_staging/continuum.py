@@ -74,7 +74,7 @@ def stage_continuum(
     if not parts:
         raise NothingSelectedError(_nothing(inputs, ranges), remedy="check freq_ranges_ghz and the flags of the data")
     progress("joining", 0.85)
-    combine.join(parts, output, channel_ghz=channel)
+    combine.join(parts, output)
     return {
         "kind": "continuum",
         "grids": [

@@ -74,8 +74,7 @@ def stage_line(
             remedy="check the flags of the measurement sets",
         )
     progress("joining", 0.85)
-    channel_ghz = setup.grid.width_kms / C_KMS * settings.restfreq_ghz
-    combine.join(parts, output, channel_ghz=channel_ghz)
+    combine.join(parts, output)
     progress("measuring weights", 0.9)
     weights = _reweigh(output, setup, settings)
     return {

@@ -12,7 +12,7 @@ from fringeflow.jobs.order import Job, Order
 
 from fringeflow_staging.continuum import stage_continuum
 from fringeflow_staging.lines import stage_line
-from fringeflow_staging.settings import ContinuumSettings, LineSettings, Source
+from fringeflow_staging.settings import ContinuumSettings, Corrections, LineSettings, Source
 from fringeflow_staging.tasks import remove
 from fringeflow_staging.windows import Range, line_range_ghz
 
@@ -56,12 +56,30 @@ def _line_settings(recipe: LineRecipe) -> LineSettings:
         fitorder=recipe.fitorder,
         combinespw=recipe.combinespw,
         statwt_edge_kms=recipe.statwt_edge_kms,
+        full_coverage=recipe.full_coverage,
+        corrections=_corrections(recipe),
     )
 
 
 def _continuum_settings(recipe: ContinuumRecipe) -> ContinuumSettings:
     return ContinuumSettings(
-        ranges_ghz=recipe.freq_ranges_ghz, channel_ghz=recipe.channel_ghz, excluded_ghz=_excluded(recipe)
+        ranges_ghz=recipe.freq_ranges_ghz,
+        channel_ghz=recipe.channel_ghz,
+        excluded_ghz=_excluded(recipe),
+        full_coverage=recipe.full_coverage,
+        reweigh=recipe.reweigh,
+        corrections=_corrections(recipe),
+    )
+
+
+def _corrections(recipe: LineRecipe | ContinuumRecipe) -> Corrections:
+    off = set(recipe.corrections_off)
+    return Corrections(
+        union_exclusions="S2" not in off,
+        any_overlap="S5" not in off,
+        skip_unfittable="S6" not in off,
+        one_grid="S12" not in off,
+        symmetric_edges="S15" not in off,
     )
 
 

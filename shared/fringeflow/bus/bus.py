@@ -17,7 +17,8 @@ import structlog
 from fringeflow import events
 from fringeflow.bus import dead, topology
 from fringeflow.bus.journal import Journal
-from fringeflow.bus.link import Link, Parcel, Received
+from fringeflow.bus.link import Link
+from fringeflow.bus.parcel import Parcel, Received
 from fringeflow.bus.settings import BusSettings
 from fringeflow.errors import TransientError
 from fringeflow.events import Event, Message, Task, UnreadableMessageError

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from amqp.exceptions import MessageNacked, PreconditionFailed
 from kombu.utils.url import maybe_sanitize_url
 
+from fringeflow.bus.parcel import Parcel, Received
 from fringeflow.bus.settings import BusSettings
 from fringeflow.bus.transport import Consumer, Producer, Queue, connection_to, private_memory
 from fringeflow.errors import DataError, TransientError
@@ -26,34 +26,6 @@ STARTUP_LOOK_SECONDS = 0.1
 GLANCE_SECONDS = 0.001  # a timeout of zero is unknown to some transports
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """What is published."""
-
-    body: bytes
-    content_type: str
-    message_id: str = ""
-    correlation_id: str = ""
-    headers: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Received:
-    """What was taken from a queue; it is ours until it is settled or the connection it came by is lost."""
-
-    queue: str
-    body: bytes
-    content_type: str
-    headers: Mapping[str, Any]
-    generation: int
-    raw: Any
-
-    @property
-    def deliveries(self) -> int:
-        """How often the broker has handed it out, this time included."""
-        return int(self.headers.get("x-delivery-count", 0)) + 1
 
 
 class Link:

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fringeflow import tools
+from fringeflow.cli.console import console
 from fringeflow.cli.products import products
 from fringeflow.cli.run import Request, make, report
 from fringeflow.embedded import Workdir
@@ -23,21 +24,21 @@ MEASUREMENT_SET = "ngc5921.ms"
 def demo(directory: Path, *, jobs: int | None) -> int:
     """Calibrate, write keys, run all services, write the page; return 0 only if everything was made."""
     started = time.monotonic()
-    console = Console(soft_wrap=True, highlight=False)
+    out = console()
     root = directory.absolute()
     workdir = Workdir(root)
     workdir.create()
     write_keys(root / "keys")
-    calibrate(root / "data" / MEASUREMENT_SET, workdir, console)
+    calibrate(root / "data" / MEASUREMENT_SET, workdir, out)
     project = load_or_raise(root / "keys" / "master_key.txt")
-    outcome = make(project, root, Request(jobs=jobs, page=True), console)
+    outcome = make(project, root, Request(jobs=jobs, page=True), out)
     if not outcome.complete:
-        report(outcome, directory, console)
+        report(outcome, directory, out)
         return 1
     products(root, lineage=None, as_json=False)
-    report(outcome, directory, console)
-    console.print(f"everything took {time.monotonic() - started:.1f} s")
-    console.print(f"[bold]look at[/] {(root / 'index.html').as_uri()}")
+    report(outcome, directory, out)
+    out.print(f"everything took {time.monotonic() - started:.1f} s")
+    out.print(f"[bold]look at[/] {(root / 'index.html').as_uri()}")
     return 0
 
 
@@ -50,20 +51,20 @@ def write_keys(folder: Path) -> None:
             target.write_bytes(source.read_bytes())
 
 
-def calibrate(measurement_set: Path, workdir: Workdir, console: Console) -> None:
+def calibrate(measurement_set: Path, workdir: Workdir, out: Console) -> None:
     """Calibrate the observation that CASA ships and drop the measurement set, unless that was done before."""
     if measurement_set.exists():
-        console.print(f"[green]calibrated[/] before: {measurement_set}")
+        out.print(f"[green]calibrated[/] before: {measurement_set}")
         return
     measurement_set.parent.mkdir(parents=True, exist_ok=True)
     draft = workdir.scratch / f"calibration-{MEASUREMENT_SET}"
     shutil.rmtree(draft, ignore_errors=True)
     settings = StoreSettings(url=workdir.store.as_uri())
-    with JobHost(workdir.scratch, settings, log_folder=workdir.logs) as host, console.status("calibrating") as status:
+    with JobHost(workdir.scratch, settings, log_folder=workdir.logs) as host, out.status("calibrating") as status:
         host.call(
             tools.find("calibrate-ngc5921"),
             {"measurement_set": draft},
             on_progress=lambda step, _: status.update(f"calibrating NGC 5921: {step}"),
         )
     draft.rename(measurement_set)
-    console.print(f"[green]calibrated[/] {measurement_set}")
+    out.print(f"[green]calibrated[/] {measurement_set}")

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from fringeflow.cli.console import console
 from fringeflow.cli.keys_json import project_as_data
 from fringeflow.embedded import Workdir, survey
 from fringeflow.graph.build import STAGES, Selection
@@ -29,24 +29,23 @@ def check(master_key: Path, *, as_json: bool, lenient: bool) -> int:
     if as_json:
         _print_json([problem.model_dump(mode="json") for problem in problems])
     else:
-        console = Console(soft_wrap=True, highlight=False)
+        out = console()
         for problem in problems:
-            console.print(said(problem))
-        console.print(f"{errors} errors, {len(problems) - errors} warnings")
+            out.print(said(problem))
+        out.print(f"{errors} errors, {len(problems) - errors} warnings")
     return 1 if errors else 0
 
 
 def keys(master_key: Path, *, as_json: bool, lenient: bool) -> int:
     """Print the project as data, or as a summary; problems go to standard error."""
     project, problems = load(master_key, lenient=lenient)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     for problem in problems:
-        console.print(said(problem))
+        console(stderr=True).print(said(problem))
     data = project_as_data(project)
     if as_json:
         _print_json(data)
     else:
-        Console().print(_summary(project))
+        console().print(_summary(project))
     return 1 if any(problem.severity == "error" for problem in problems) else 0
 
 
@@ -59,13 +58,13 @@ def plan(master_key: Path, *, workdir: Path | None, as_json: bool) -> int:
     if as_json:
         _print_json({"units": rows, "notes": notes})
         return 0
-    console = Console(soft_wrap=True, highlight=False)
+    out = console()
     for target in catalogue.targets:
-        console.print(_tree(target, [row for row in rows if row["target"] == target]))
+        out.print(_tree(target, [row for row in rows if row["target"] == target]))
     for note in notes:
-        console.print(Text.assemble(("note", "yellow"), f" {note}"))
+        out.print(Text.assemble(("note", "yellow"), f" {note}"))
     counts = ", ".join(f"{sum(row['stage'] == stage for row in rows)} {stage}" for stage in STAGES)
-    console.print(f"{len(rows)} units: {counts}")
+    out.print(f"{len(rows)} units: {counts}")
     return 0
 
 

@@ -78,6 +78,13 @@ def run_command(
     force: Annotated[
         str | None, typer.Option(metavar="UNIT_GLOB", help="Make these units again, e.g. `'derived/*mom0*'`.")
     ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="`standard`, or `reference`: the PHANGS-ALMA pipeline's choices where ours are corrections.",
+        ),
+    ] = "standard",
     page: Annotated[bool, typer.Option(help="Also write DIR/index.html with pictures of the products.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON summary at the end instead of text.")] = False,
 ) -> None:
@@ -95,6 +102,7 @@ def run_command(
         jobs=jobs,
         force=force,
         page=page,
+        profile=profile,
     )
     raise typer.Exit(run.run(master_key, workdir, request, as_json=json))
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
+from fringeflow.cli.console import console
 from fringeflow.embedded import Workdir
 from fringeflow.errors import MissingInputError
 from fringeflow.graph.model import UnitId
@@ -37,7 +37,7 @@ def products(directory: Path, *, lineage: str | None, as_json: bool) -> int:
         rows = [{"path": path, "unit": str(manifest.unit), **_facts(manifest, item)} for path, manifest, item in made]
         json.dump(rows, sys.stdout, indent=1)
     else:
-        Console().print(table(made))
+        console().print(table(made))
     return 0
 
 
@@ -79,15 +79,13 @@ def _lineage(name: str, made: list[tuple[str, Manifest, Artefact]], ledger: Ledg
         else:
             tree = Tree(_label(artefact.name, manifest))
             _grow(tree, manifest, ledger, seen=set())
-            Console(soft_wrap=True).print(tree)
+            console().print(tree)
     return 0
 
 
 def _label(name: str, manifest: Manifest) -> str:
-    software = ", ".join(
-        f"{key} {value}" for key, value in manifest.software.items() if key.startswith(("fringe", "casa"))
-    )
-    return f"[bold]{name}[/]  {manifest.unit}  [dim]{manifest.work_key[:12]}  {software}[/]"
+    service = f"fringeflow-{manifest.unit.stage}"
+    return f"[bold]{name}[/]  {manifest.unit}  [dim]{manifest.work_key[:12]}  {manifest.software.get(service, '')}[/]"
 
 
 def _grow(tree: Tree, manifest: Manifest, ledger: Ledger, *, seen: set[str]) -> None:

@@ -18,12 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fringeflow import page
+from fringeflow.cli.console import console
 from fringeflow.cli.inspect import said
 from fringeflow.cli.progress import Display
 from fringeflow.embedded import EmbeddedRun, Outcome, Workdir
 from fringeflow.errors import DataError
 from fringeflow.graph.build import STAGES, Selection
 from fringeflow.keys.model import Project
+from fringeflow.keys.profiles import PROFILES, with_profile
 from fringeflow.keys.project import KeysError, load
 
 
@@ -38,30 +40,32 @@ class Request:
     jobs: int | None = None
     force: str | None = None
     page: bool = False
+    profile: str = "standard"
 
 
 def run(master_key: Path, directory: Path, request: Request, *, as_json: bool) -> int:
     """Make what the keys ask for in `directory`; return 0 only if all of it exists."""
-    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
+    out = console(stderr=as_json)
     project, problems = load(master_key)
     if any(problem.severity == "error" for problem in problems):
         raise KeysError(problems)
     for problem in problems:
-        console.print(said(problem))
-    outcome = make(project, directory, request, console)
+        out.print(said(problem))
+    outcome = make(project, directory, request, out)
     if as_json:
         json.dump(summary(outcome), sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
-        report(outcome, directory, console)
+        report(outcome, directory, out)
     return 0 if outcome.complete else 1
 
 
-def make(project: Project, directory: Path, request: Request, console: Console) -> Outcome:
-    """Run the services on `project` with a display on `console`."""
+def make(project: Project, directory: Path, request: Request, out: Console) -> Outcome:
+    """Run the services on `project` with a display on `out`."""
     selection = selected(project, request)
+    project = with_profile(project, request.profile)
     workdir = Workdir(directory.absolute())
-    with Display(console) as display, stopped_by_signals():
+    with Display(out) as display, stopped_by_signals():
         jobs = request.jobs or len(os.sched_getaffinity(0))
         outcome = EmbeddedRun(project, workdir, selection, display, jobs=jobs).run(force=request.force)
     if request.page:
@@ -76,6 +80,7 @@ def selected(project: Project, request: Request) -> Selection:
         "config": (request.configs, {**project.interf_configs, **project.feather_configs}),
         "product": (request.products, project.products),
         "stage": ((request.until,), STAGES),
+        "profile": ((request.profile,), tuple(PROFILES)),
     }
     for what, (asked, names) in known.items():
         for name in asked:
@@ -84,15 +89,15 @@ def selected(project: Project, request: Request) -> Selection:
     return Selection(targets=request.targets, configs=request.configs, products=request.products, until=request.until)
 
 
-def report(outcome: Outcome, directory: Path, console: Console) -> None:
+def report(outcome: Outcome, directory: Path, out: Console) -> None:
     """Print what a run came to."""
     for letter in outcome.failed:
-        console.print(Text.assemble(("failed", "bold red"), f"  {letter.unit}: {letter.message}"))
+        out.print(Text.assemble(("failed", "bold red"), f"  {letter.unit}: {letter.message}"))
         if letter.remedy:
-            console.print(Text(f"        remedy: {letter.remedy}"))
+            out.print(Text(f"        remedy: {letter.remedy}"))
     blocked = _blocked(outcome)
     for cause, units in blocked.items():
-        console.print(Text.assemble(("waiting", "yellow"), f" {len(units)} units for {cause}"))
+        out.print(Text.assemble(("waiting", "yellow"), f" {len(units)} units for {cause}"))
     table = Table.grid(padding=(0, 2))
     table.add_row("made now", str(len(outcome.made)))
     table.add_row("made before", str(outcome.already_made))
@@ -101,7 +106,7 @@ def report(outcome: Outcome, directory: Path, console: Console) -> None:
     table.add_row("jobs run", str(outcome.jobs))
     table.add_row("seconds", f"{outcome.seconds:.1f}")
     table.add_row("products", str(directory / "products"))
-    console.print(table)
+    out.print(table)
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:

@@ -45,6 +45,10 @@ class _Common(Frozen):
     exclude_vsys_kms: float = Field(description="LSRK, radio; the mosaic's for its parts")
     exclude_vwidth_kms: float
     exclude_lines: tuple[ExcludedLine, ...] = ()
+    full_coverage: bool = Field(default=False, description="use only windows that hold all of the line or range")
+    corrections_off: tuple[Literal["S2", "S5", "S6", "S12", "S15"], ...] = Field(
+        default=(), description="corrections of the reference not to make (staging specification, section 15.1)"
+    )
 
 
 class LineRecipe(_Common):
@@ -68,6 +72,7 @@ class ContinuumRecipe(_Common):
     kind: Literal["continuum"] = "continuum"
     freq_ranges_ghz: tuple[tuple[float, float], ...] | None = None
     channel_ghz: float | None = None
+    reweigh: bool = Field(default=False, description="measure weights on the scatter over the line-free channels")
 
 
 _RECIPE: TypeAdapter[LineRecipe | ContinuumRecipe] = TypeAdapter(

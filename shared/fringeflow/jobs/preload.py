@@ -13,7 +13,16 @@ from importlib import import_module
 from fringeflow.jobs import casa
 from fringeflow.jobs.kernel import die_with_parent
 
-_LIBRARIES = ("numpy", "astropy.io.fits", "astropy.wcs", "scipy.ndimage", "scipy.signal", "obstore", "zstandard")
+_LIBRARIES = (
+    "numpy",
+    "astropy.io.fits",
+    "astropy.wcs",
+    "scipy.ndimage",
+    "scipy.fft",
+    "scipy.special",
+    "obstore",
+    "zstandard",
+)
 
 SERVER_PID = os.getpid()
 

@@ -11,6 +11,7 @@ from fringeflow.graph.build import Selection
 from fringeflow.graph.model import Graph, Lookup, Need, Unit, UnitId
 from fringeflow.keys.model import InterfConfig, Project, Roots, Target
 from fringeflow.service import Observer
+from fringeflow.settings import JobSettings
 
 
 def unit(stage: str, step: str = "", *, target: str = "t", needs: tuple[UnitId, ...] = (), **members: Any) -> Unit:
@@ -76,7 +77,7 @@ def run(
         Workdir(folder / "work"),
         Selection(),
         seen,
-        jobs=2,
+        jobs=JobSettings(count=2),
         builder=build,
         make="tests.toy_stage:make",
     )

@@ -34,7 +34,7 @@ bootstrap=$VENV/installer.txt
 awk '/^uv==/ {inside=1; print; next} /^[^ ]/ {inside=0} inside' requirements.lock > "$bootstrap"
 say "installing the locked dependencies (CASA is large: about a minute)"
 "$VENV/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$bootstrap"
-"$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --require-hashes -r requirements.lock
+"$VENV/bin/uv" pip install --quiet --compile-bytecode --python "$VENV/bin/python" --require-hashes -r requirements.lock
 "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --no-build-isolation \
     -e shared -e services/staging -e services/imaging -e services/postprocess -e services/derived
 say "ready: $VENV"

@@ -33,7 +33,7 @@ class NoManifests:
     def get(self, unit: UnitId, work_key: str) -> Manifest | None:
         """Return None."""
         del unit, work_key
-        return None  # noqa: RET501 - the type says so
+        return None
 
 
 class Catalogue:

@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
+from structlog import get_logger
 
 from fringeflow import announcements, drops
 from fringeflow.bus.bus import Bus
@@ -28,11 +29,12 @@ from fringeflow.errors import DataError, ReadOnlyError
 from fringeflow.events import MEMORY_CLASSES, Arrived, ArtefactRef
 from fringeflow.graph.build import STAGES, Selection, build
 from fringeflow.graph.model import Unit, UnitId
-from fringeflow.jobs.host import JobHost
+from fringeflow.jobs.host import JobHost, RunningJob
 from fringeflow.keys.model import Project
 from fringeflow.layout import ProductTree
 from fringeflow.manifest import Artefact, Manifest
 from fringeflow.service import Observer, Service, World
+from fringeflow.settings import JobSettings
 from fringeflow.slots import Slots
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import Store, StoreSettings, open_store
@@ -40,6 +42,7 @@ from fringeflow.store.objects import Store, StoreSettings, open_store
 # What the operating system and this process keep for themselves.
 _MEMORY_SHARE = 0.8
 _IDLE_SECONDS = 0.2
+_PREFETCH = 1000  # in one process nobody else wants the tasks
 _GRACE_SECONDS = 5.0
 
 
@@ -132,14 +135,21 @@ class EmbeddedRun:
     Parameters
     ----------
     jobs
-        How many jobs may run at once.
+        How much of the machine they may use.
     builder, make
         What builds a target's graph, and what makes units instead of the installed stages.
     """
 
     def __init__(
-        self, project: Project, workdir: Workdir, selection: Selection, observer: Observer, *, jobs: int,
-        builder: Builder = build, make: str | None = None,
+        self,
+        project: Project,
+        workdir: Workdir,
+        selection: Selection,
+        observer: Observer,
+        *,
+        jobs: JobSettings,
+        builder: Builder = build,
+        make: str | None = None,
     ) -> None:
         self._project = project
         self._workdir = workdir
@@ -174,9 +184,10 @@ class EmbeddedRun:
         self, catalogue: Catalogue, store: Store, settings: StoreSettings, tree: ProductTree
     ) -> Sequence[Service]:
         """Run the services until nothing more can be made."""
-        bus = Bus(BusSettings(tasks_prefetch=self._jobs + 1), FileJournal(self._workdir.root / "journal.jsonl"))
+        bus = Bus(BusSettings(tasks_prefetch=_PREFETCH), FileJournal(self._workdir.root / "journal.jsonl"))
         bus.declare(STAGES)
-        memory_mb = int(psutil.virtual_memory().total / 2**20 * _MEMORY_SHARE)
+        cores = self._jobs.count or len(os.sched_getaffinity(0))
+        memory_mb = self._jobs.memory_mb or int(psutil.virtual_memory().total / 2**20 * _MEMORY_SHARE)
         workdir = self._workdir
         with JobHost(workdir.scratch, settings, log_folder=workdir.logs, digest_cache=workdir.digests) as host:
             host.sweep()
@@ -187,9 +198,10 @@ class EmbeddedRun:
                 ledger=Ledger(store),
                 bus=bus,
                 host=host,
-                slots=Slots(self._jobs, memory_mb),
-                observers=(Layer(tree), self._observer),
+                slots=Slots(cores, memory_mb),
+                observers=(Layer(tree), Log(), self._observer),
                 memory_limit_mb=dict.fromkeys(MEMORY_CLASSES, memory_mb),
+                time_limit_seconds=self._jobs.time_limit_seconds,
                 make=self._make,
             )
             services = [Service(stage, world) for stage in STAGES]
@@ -254,6 +266,31 @@ class EmbeddedRun:
         tree.prune(unit for target in self._project.targets for unit in catalogue.graph(target))
 
 
+class Log(Observer):
+    """Writes what happens to the log."""
+
+    def __init__(self) -> None:
+        self._log = get_logger("fringeflow.run")
+
+    def started(self, job: RunningJob, units: Sequence[Unit]) -> None:
+        """Take in that a job has begun to make `units`."""
+        self._log.info("started", job=job.id, units=[str(unit.id) for unit in units])
+
+    def made(self, manifest: Manifest) -> None:
+        """Take in that a unit has been made and committed."""
+        self._log.info(
+            "made",
+            unit=str(manifest.unit),
+            work_key=manifest.work_key,
+            seconds=round(manifest.seconds, 3),
+            peak_memory_mb=round(manifest.peak_memory_mb),
+        )
+
+    def failed(self, letter: DeadLetter) -> None:
+        """Take in that a unit has been given up."""
+        self._log.error("failed", unit=letter.unit, kind=letter.kind, message=letter.message, attempts=letter.attempts)
+
+
 @dataclass(frozen=True)
 class Layer(Observer):
     """Lays out the products of every unit as soon as it is made."""
@@ -275,9 +312,7 @@ def _units(catalogue: Catalogue) -> Iterator[Unit]:
         yield from catalogue.units(target)
 
 
-def survey(
-    project: Project, selection: Selection, workdir: Workdir | None, builder: Builder = build
-) -> Catalogue:
+def survey(project: Project, selection: Selection, workdir: Workdir | None, builder: Builder = build) -> Catalogue:
     """Return the state of `project` without touching anything: what is dropped, and what is made in `workdir`."""
     if workdir is None or not workdir.store.is_dir():
         ledger: ManifestSource = NoManifests()

@@ -46,6 +46,7 @@ class Manifest(Frozen):
     started: str = Field(description="UTC, ISO 8601")
     seconds: float
     steps: Mapping[str, float] = Field(default_factory=dict, description="step -> seconds")
+    cpu_seconds: float = 0.0
     peak_memory_mb: float = 0.0
     attempt: int = 1
 

@@ -274,6 +274,7 @@ class Service:
                 started=made.started,
                 seconds=made.seconds,
                 steps=made.steps,
+                cpu_seconds=made.cpu_seconds,
                 peak_memory_mb=made.peak_memory_mb,
                 attempt=attempt,
             )

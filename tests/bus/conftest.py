@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from amqp.exceptions import NotFound
+
 from fringeflow import announcements
 from fringeflow.bus import Bus, BusSettings, topology
 from fringeflow.bus.transport import connection_to

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fringeflow.bus import dead
 from fringeflow.bus.attempts import GiveUp, Retry, after_failure
 from fringeflow.bus.settings import BusSettings
 from fringeflow.bus.topology import DELAYS_SECONDS, delay_exchange
 from fringeflow.errors import CorruptInputError
 from fringeflow.events import MEMORY_CLASSES, Task, Work
-from hypothesis import given
-from hypothesis import strategies as st
 
 KINDS = ("transient", "resource", "data", "bug")
 classes = st.sampled_from(MEMORY_CLASSES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from fringeflow.bus import topology
 from fringeflow.bus.dead import DeadLetter
 from fringeflow.errors import TransientError

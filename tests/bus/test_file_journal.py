@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+
 from fringeflow import announcements
 from fringeflow.bus.journal import FileJournal
 

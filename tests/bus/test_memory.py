@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fringeflow.bus import Bus, BusSettings
 from fringeflow.bus.journal import FileJournal
 

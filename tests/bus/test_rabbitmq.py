@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from kombu import Connection, Queue
+from structlog.testing import capture_logs
+
 from fringeflow.bus import Bus, BusSettings, topology
 from fringeflow.bus.journal import StreamJournal
 from fringeflow.errors import DataError, TransientError
-from kombu import Connection, Queue
-from structlog.testing import capture_logs
 
 pytestmark = pytest.mark.xdist_group("rabbitmq")
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 from fringeflow.bus import Bus, BusSettings
 from fringeflow.bus.journal import StreamJournal
 from fringeflow.errors import TransientError

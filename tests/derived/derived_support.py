@@ -19,7 +19,15 @@ def beam_noise(rng, shape, fwhm_pixels):
 
 
 def header(
-    *, cell_arcsec=1.0, beam=(5.0, 5.0, 0.0), v0_kms=100.0, dv_kms=2.5, unit="K", axis="VRAD", restfreq=230.538e9, crpix=None
+    *,
+    cell_arcsec=1.0,
+    beam=(5.0, 5.0, 0.0),
+    v0_kms=100.0,
+    dv_kms=2.5,
+    unit="K",
+    axis="VRAD",
+    restfreq=230.538e9,
+    crpix=None,
 ):
     """Header of a cube; of an image if `axis` is empty."""
     x, y = crpix or (20.0, 20.0)
@@ -39,7 +47,9 @@ def header(
 def write(path: Path, data, cards=None):
     """Write a float32 FITS file."""
     cards = cards or header(axis="VRAD" if data.ndim == 3 else "")
-    fits.PrimaryHDU(data.astype(np.float32 if data.dtype != np.uint8 else np.uint8), cards).writeto(path, overwrite=True)
+    fits.PrimaryHDU(data.astype(np.float32 if data.dtype != np.uint8 else np.uint8), cards).writeto(
+        path, overwrite=True
+    )
     return path
 
 

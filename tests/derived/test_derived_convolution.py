@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from tests.derived.derived_support import header, write
+from fringeflow.errors import DataError
 from fringeflow_derived import convolved
 from fringeflow_derived.beams import Beam, kelvin_per_jansky, kernel, reach
 from fringeflow_derived.convolution import Convolver
 from fringeflow_derived.convolved import ConvolveOptions
 from fringeflow_derived.cubes import FitsCube
+from tests.derived.derived_support import header, write
 
 SOURCE = Beam(5.0, 4.0, 30.0)
 
@@ -140,7 +141,7 @@ def test_within_tolerance_the_beam_stays_what_it_is(tmp_path):
 
 
 def test_a_beam_out_of_reach_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(Exception, match=r"4\.3 arcsec is finer"):
+    with pytest.raises(DataError, match=r"4\.3 arcsec is finer"):
         files(tmp_path, np.zeros((2, 9, 9)), header(beam=(5.0, 4.0, 30.0)), fwhm_arcsec=4.3)
 
 
@@ -178,5 +179,5 @@ def test_a_table_of_beams_becomes_one_round_beam(tmp_path):
         assert widths(plane) == pytest.approx(np.full(4, 9.0), rel=0.005)
     with FitsCube(names[0]) as cube:
         assert (cube.beam.major_arcsec, cube.beam.minor_arcsec) == pytest.approx((9.0, 9.0))
-    with pytest.raises(Exception, match="finer"):
+    with pytest.raises(DataError, match="finer"):
         convolved.convolve(tmp_path / "in.fits", *names, fwhm_arcsec=5.8)

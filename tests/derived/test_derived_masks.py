@@ -74,9 +74,7 @@ def two_regions():
 def test_small_regions_are_pruned(options, voxels):
     ratio = two_regions()
     for rows in (None, 1, 2, 3):
-        made = list(
-            strict_blocks(ratio, np.ones_like(ratio), StrictOptions(**options), pixels_per_beam=5.0, rows=rows)
-        )
+        made = list(strict_blocks(ratio, np.ones_like(ratio), StrictOptions(**options), pixels_per_beam=5.0, rows=rows))
         assert sum(block.sum() for _, block in made) == voxels
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fringeflow.errors import DataError
 from fringeflow_derived import correlation, maps, moments, peaks
 from fringeflow_derived.moments import Spectra
 from fringeflow_derived.sources import as_source
@@ -80,7 +81,9 @@ def test_vpeak_is_a_channel_with_at_least_its_rounding_error():
 def test_error_of_tpeak(window):
     rng = np.random.default_rng(2)
     data = np.where(np.arange(25)[:, None] == 12, 1.0, 0.9) + rng.normal(scale=1e-3, size=(25, 20000))
-    values, errors = peaks.tpeak(Spectra(data, V, None, np.full(data.shape, 1e-3)), window_kms=window, channels=(12, 12))
+    values, errors = peaks.tpeak(
+        Spectra(data, V, None, np.full(data.shape, 1e-3)), window_kms=window, channels=(12, 12)
+    )
     assert 0.97 < np.std(values) / np.median(errors) < 1.03
 
 
@@ -204,10 +207,16 @@ def a_line(line):
 @given(lines, st.floats(-1000, 1000))
 def test_a_shifted_axis_shifts_velocities_and_nothing_else(line, shift):
     data, noise = a_line(line), np.full((25, 1), 0.01)
-    for kind, moved in ((moments.mom1, shift), (peaks.vpeak, shift), (peaks.vquad, shift), (moments.mom2, 0), (moments.ew, 0)):
+    for kind, moved in (
+        (moments.mom1, shift),
+        (peaks.vpeak, shift),
+        (peaks.vquad, shift),
+        (moments.mom2, 0),
+        (moments.ew, 0),
+    ):
         here, there = (kind(Spectra(data, V + by, None, noise)) for by in (0.0, shift))
-        assert there[0] == pytest.approx(here[0] + moved, rel=1e-9, abs=1e-8)
-        assert there[1] == pytest.approx(here[1], rel=1e-6)
+        assert there[0] == pytest.approx(here[0] + moved, rel=1e-6, abs=1e-6, nan_ok=True)
+        assert there[1] == pytest.approx(here[1], rel=1e-5, nan_ok=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -217,8 +226,8 @@ def test_flipping_the_axis_changes_nothing(line):
     for kind in maps.KINDS.values():
         here = kind.make(Spectra(data, V, None, noise, (1.0, 0.5, 0.2)))
         there = kind.make(Spectra(data[::-1], V[::-1], None, noise, (1.0, 0.5, 0.2)))
-        assert there[0] == pytest.approx(here[0], rel=1e-9, abs=1e-9)
-        assert there[1] == pytest.approx(here[1], rel=1e-9)
+        assert there[0] == pytest.approx(here[0], rel=1e-6, abs=1e-6, nan_ok=True)
+        assert there[1] == pytest.approx(here[1], rel=1e-5, nan_ok=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -229,8 +238,8 @@ def test_scaling_scales_intensities_only(line, factor):
         here = kind.make(Spectra(data, V, None, noise))
         there = kind.make(Spectra(factor * data, V, None, factor * noise))
         expected = factor if name in ("mom0", "tpeak") else 1.0
-        assert there[0] == pytest.approx(expected * here[0], rel=1e-9, abs=1e-9)
-        assert there[1] == pytest.approx(expected * here[1], rel=1e-6)
+        assert there[0] == pytest.approx(expected * here[0], rel=1e-6, abs=1e-6, nan_ok=True)
+        assert there[1] == pytest.approx(expected * here[1], rel=1e-5, nan_ok=True)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 7, 100])
@@ -277,12 +286,12 @@ def test_widths_have_units():
     assert maps.width_kms("2500 m/s") == 2.5
     assert maps.width_kms(3) == 3.0
     for wrong in ("12 furlongs", "-3km/s", "km/s"):
-        with pytest.raises(Exception, match="velocity width"):
+        with pytest.raises(DataError, match="velocity width"):
             maps.width_kms(wrong)
 
 
 def test_unknown_options_are_named():
-    with pytest.raises(Exception, match="no option 'windw'"):
+    with pytest.raises(DataError, match="no option 'windw'"):
         maps.options_of("tpeak", {"windw": 3})
-    with pytest.raises(Exception, match="'mom9'"):
+    with pytest.raises(DataError, match="'mom9'"):
         maps.options_of("mom9", {})

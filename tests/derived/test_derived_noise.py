@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from tests.derived.derived_support import beam_noise
 from fringeflow_derived.noise import NoiseOptions, estimate
 from fringeflow_derived.robust import SIGMA_PER_MAD, robust_scale
 from fringeflow_derived.signalfree import measure
 from fringeflow_derived.sources import ScratchMask
+from tests.derived.derived_support import beam_noise
 
 FWHM = 5.0
 PPB = np.pi * FWHM**2 / (4 * np.log(2))
@@ -59,7 +59,9 @@ def test_noise_with_gradient_and_bandpass(channels):
 
 def test_three_hundred_channels():
     data, truth = separable(np.random.default_rng(1), 300, 60)
-    assert np.std(measure(data, PPB, NoiseOptions(iterations=2)).model.rows(0, 60) / truth) < 0.06  # mostly at the edges
+    assert (
+        np.std(measure(data, PPB, NoiseOptions(iterations=2)).model.rows(0, 60) / truth) < 0.06
+    )  # mostly at the edges
 
 
 def test_no_channels_are_smoothed_away_where_some_are_blank():

@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 import structlog
+
 from fringeflow import logs
 
 

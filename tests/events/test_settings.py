@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fringeflow.settings import Settings
 from pydantic import ValidationError
+
+from fringeflow.settings import Settings
 
 
 @pytest.fixture(autouse=True)

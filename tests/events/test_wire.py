@@ -6,6 +6,10 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from fringeflow import announcements
 from fringeflow.events import (
     FACTS,
@@ -24,9 +28,6 @@ from fringeflow.events import (
     routing_key,
     to_bytes,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 KEY = "ab" * 32
 UNIT = "imaging/ngc5921/vla/hi21cm"

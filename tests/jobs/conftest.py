@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fringeflow.graph.model import Unit, UnitId
 from fringeflow.jobs.host import JobHost, JobRequest, TaskUnit
 from fringeflow.manifest import Input

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fringeflow.errors import UnitFailedError
 from fringeflow.graph.model import UnitId
 from fringeflow.jobs.host import JobHost, JobRequest

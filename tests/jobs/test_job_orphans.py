@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from fringeflow.jobs.host import JobHost
 from fringeflow.jobs.scratch import RunFolder, sweep
 from fringeflow.store.objects import StoreSettings

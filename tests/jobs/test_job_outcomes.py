@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from fringeflow.errors import UnitFailedError
 from fringeflow.jobs.host import JobHost, JobRequest, Progress, RunningJob
 from fringeflow.store.objects import Store, StoreSettings

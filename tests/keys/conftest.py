@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fringeflow.keys.model import Project
 from fringeflow.keys.problems import Problem
 from fringeflow.keys.project import load

@@ -3,9 +3,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from fringeflow.keys.lines import LIGHT_KMS, Line, UnknownLineError, builtin, merged, table_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fringeflow.keys.lines import LIGHT_KMS, Line, UnknownLineError, builtin, merged, table_of
 
 RANGES = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9)).map(lambda pair: (pair[0], pair[0] + pair[1])))
 

@@ -4,13 +4,14 @@ import string
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fringeflow import names
 from fringeflow.keys.model import Measurement, natural_order
 from fringeflow.keys.problems import Findings, Place
 from fringeflow.keys.tables import is_name
 from fringeflow.keys.values import velocity_text
-from hypothesis import given
-from hypothesis import strategies as st
 
 HERE = Place(Path(__file__))
 PARTS = st.text(string.ascii_lowercase + string.digits + "+_", min_size=1, max_size=8)

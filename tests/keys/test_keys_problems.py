@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+
 from fringeflow.keys.problems import KeysError, Problem
 from fringeflow.keys.project import load_or_raise
 

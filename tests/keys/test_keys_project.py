@@ -5,6 +5,8 @@ import pickle
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+
 from fringeflow.graph import imaging, postprocess
 from fringeflow.keys.explain import explain
 from fringeflow.keys.locate import check_data, find_input
@@ -12,7 +14,6 @@ from fringeflow.keys.model import InterfConfig, Project
 from fringeflow.keys.parameters import OVERRIDABLE, TCLEAN, override_value
 from fringeflow.keys.queries import casa_path, download_restrictions, measurement_sets, select
 from fringeflow.keys.values import velocity_text
-from pydantic import ValidationError
 
 
 @pytest.mark.parametrize(

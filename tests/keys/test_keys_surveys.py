@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fringeflow.cli.keys_json import project_as_data
 from fringeflow.keys.model import Project
 from fringeflow.keys.problems import Problem

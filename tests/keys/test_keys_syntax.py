@@ -5,11 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fringeflow.errors import CorruptInputError, MissingInputError
 from fringeflow.keys.problems import Findings
 from fringeflow.keys.syntax import column_rows, comma_rows, literal, read_text, recipe_rows, split_columns
-from hypothesis import given
-from hypothesis import strategies as st
 
 FILE = Path("/keys/file.txt")
 WORDS = st.text(string.ascii_letters + string.digits + "+-_./:", min_size=1, max_size=12)

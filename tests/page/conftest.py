@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from fringeflow_derived.page import CubeEntry, write_page
 
 

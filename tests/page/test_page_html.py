@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from fringeflow_derived.page import CubeEntry, overview_figure, write_page
 from PIL import Image
+
+from fringeflow_derived.page import CubeEntry, overview_figure, write_page
 
 
 class Tags(HTMLParser):

@@ -10,13 +10,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 from astropy.wcs import WCS
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fringeflow.errors import CorruptInputError, NothingSelectedError
 from fringeflow_derived.page import CubeEntry, measure, read
 from fringeflow_derived.page.entries import Shelf
 from fringeflow_derived.page.figures import maps
 from fringeflow_derived.page.view import LineView
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.fixture(scope="module")

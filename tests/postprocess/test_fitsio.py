@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
-from fringeflow import fitsio
-from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fringeflow import fitsio
+from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 
 
 def planes_of(shape: tuple[int, ...], seed: int = 1) -> np.ndarray:

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from fringeflow.errors import DataError
-from fringeflow_postprocess import kelvin, primary_beam, trim
-from fringeflow_postprocess.beam import Beam, round_beam_arcsec
-from fringeflow_postprocess.convolve import to_round_beam
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import fft
+
+from fringeflow.errors import DataError
+from fringeflow_postprocess import kelvin, primary_beam, trim
+from fringeflow_postprocess.beam import Beam, round_beam_arcsec
+from fringeflow_postprocess.convolve import to_round_beam
 
 PIXEL = 0.2
 STEP = (-PIXEL, PIXEL)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fringeflow import names
 from fringeflow.errors import DataError
 from fringeflow.graph import postprocess

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+
 from fringeflow.fitsio import Planes
 from fringeflow_postprocess import single_field
 from fringeflow_postprocess.single_field import Settings

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+
 from fringeflow import fitsio, names
 from fringeflow.errors import CorruptInputError, DataError
 from fringeflow.graph.model import Need, Unit, UnitId

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fringeflow.graph.model import Unit
 
+from fringeflow.graph.model import Unit
 from tests import toy
 
 

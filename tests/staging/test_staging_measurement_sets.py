@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError, NothingSelectedError
 from fringeflow_staging.continuum import stage_continuum
 from fringeflow_staging.lines import stage_line
@@ -14,7 +15,6 @@ from fringeflow_staging.metadata import read_contents
 from fringeflow_staging.settings import ContinuumSettings, Corrections, LineSettings, Source
 from fringeflow_staging.tables import open_table
 from fringeflow_staging.windows import C_KMS, line_range_ghz
-
 from tests.simulation import CO21_GHZ, Observation, Truth, Window, simulate_disc
 
 pytestmark = pytest.mark.usefixtures("casa_ready")

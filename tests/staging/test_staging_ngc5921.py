@@ -8,6 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 from astropy.io import fits
+
 from fringeflow_staging.lines import stage_line
 from fringeflow_staging.ngc5921 import calibrate, find_uvfits
 from fringeflow_staging.settings import LineSettings, Source

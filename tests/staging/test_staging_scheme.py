@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fringeflow_staging.scheme import continuum_setup, line_channels, line_setup, smearing_limit_ghz
-from fringeflow_staging.windows import C_KMS, Window
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fringeflow_staging.scheme import continuum_setup, line_channels, line_setup, smearing_limit_ghz
+from fringeflow_staging.windows import C_KMS, Window
 
 CO21 = 230.538
 

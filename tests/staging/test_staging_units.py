@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fringeflow.errors import DataError
 from fringeflow.graph.model import Graph
 from fringeflow.graph.staging import ContinuumRecipe, LineRecipe, add_units, read_recipe, unit_id
 from fringeflow.jobs.order import Job, Order
 from fringeflow.keys.model import ContProduct, InterfConfig, LineProduct, Measurement, Project, Roots, Target
 from fringeflow_staging.stage import make
-
 from tests.simulation import Observation, Truth, Window, simulate_disc
 
 CO21 = 230.538

@@ -6,6 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fringeflow.errors import DataError
 from fringeflow_staging.subtraction import plan_fit
 from fringeflow_staging.windows import (
@@ -20,8 +23,6 @@ from fringeflow_staging.windows import (
     touched,
     without_edges,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 CO21 = 230.538
 CO13 = 220.39868

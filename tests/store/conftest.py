@@ -8,8 +8,9 @@ from pathlib import Path
 
 import boto3
 import pytest
-from fringeflow.store.objects import Store, StoreSettings, open_store
 from moto.server import ThreadedMotoServer
+
+from fringeflow.store.objects import Store, StoreSettings, open_store
 
 BUCKET = "fringeflow-tests"
 

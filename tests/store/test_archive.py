@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
 from fringeflow.errors import CorruptInputError, MissingInputError
 from fringeflow.store import archive
 from fringeflow.store.digests import tree_digest
 from fringeflow.store.objects import Store, StoreSettings, open_store
-from hypothesis import given
-from hypothesis import settings as effort
-from hypothesis import strategies as st
 
 
 def plant(folder: Path, files: dict[str, bytes]) -> Path:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from fringeflow.errors import CorruptInputError, MissingInputError
 from fringeflow.graph.model import UnitId
 from fringeflow.manifest import Artefact, Manifest

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fringeflow.errors import CorruptInputError, DataError, MissingInputError
-from fringeflow.store.bucket import SINGLE_PUT
-from fringeflow.store.objects import ObjectInfo, Store, StoreSettings, open_store
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
+
+from fringeflow.errors import CorruptInputError, DataError, MissingInputError
+from fringeflow.store.bucket import SINGLE_PUT
+from fringeflow.store.objects import ObjectInfo, Store, StoreSettings, open_store
 
 WRITER = Path(__file__).with_name("store_writer.py")
 LARGE = SINGLE_PUT + (3 << 20) + 17  # bytes: goes up in parts

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
 from fringeflow.errors import BugError, FringeflowError, ReadOnlyError, TransientError
 from fringeflow.store.objects import Store, StoreSettings, open_store
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fringeflow.errors import DiskFullError, ReadOnlyError
 from fringeflow.store.objects import Store, StoreSettings, open_store
 

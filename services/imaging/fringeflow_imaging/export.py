@@ -28,9 +28,8 @@ def header_of(image: Path, scratch: Path, *, cube: bool) -> fits.Header:
     """
     draft = scratch / f"{image.name}.header.fits"
     with opened(image) as tool:
-        tool.tofits(
-            str(draft), velocity=True, dropstokes=True, dropdeg=not cube, stokeslast=True, history=False, overwrite=True
-        )
+        axes = {"velocity": True, "optical": False, "dropstokes": True, "dropdeg": not cube}
+        tool.tofits(str(draft), **axes, history=False, overwrite=True)
     header = fits.getheader(draft)
     draft.unlink()
     for card in (*_NOT_REPRODUCIBLE, "BMAJ", "BMIN", "BPA", "BUNIT"):

@@ -121,11 +121,16 @@ def image_parameters(order: Order, plan: Facts, root: Path) -> dict[str, Any]:
 
 
 def block_parameters(order: Order, plan: Facts, block: Block) -> dict[str, Any]:
-    """Return tclean's parameters of a block: channels are given by frequency, so that all blocks share one grid."""
+    """Return tclean's parameters of a block.
+
+    Channels are given by frequency, so that all blocks share one grid. It is the visibilities' own: nothing is left to
+    interpolate, and taking the nearest keeps the first and last channel, which a rounding error can cost otherwise.
+    """
     return {
         **image_parameters(order, plan, block.root),
         "specmode": "cube",
         "deconvolver": "hogbom",
+        "interpolation": "nearest",
         "outframe": "LSRK",
         "veltype": "radio",
         "restfreq": f"{order.unit.recipe['restfreq_ghz']}GHz",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from fringeflow.errors import BugError, NothingSelectedError
 
+from fringeflow.errors import BugError, NothingSelectedError
 from fringeflow_staging import tasks
 from fringeflow_staging.scheme import Grid, Regrid
 from fringeflow_staging.tables import flagged_fraction, open_table
@@ -101,11 +101,12 @@ def settle(vis: Path, way: Regrid, grid: Grid) -> None:
                 )
             rises = found[-1] >= found[0]
             table.putcell("CHAN_FREQ", row, exact if rises else exact[::-1])
-            table.putcell("CHAN_WIDTH", row, np.full(len(exact), width if rises else -width))
-            for column in ("EFFECTIVE_BW", "RESOLUTION"):
-                table.putcell(column, row, np.full(len(exact), width))
+            # Signs and the end that is the reference stay: by them CASA knows which sets to turn round on joining.
+            for column in ("CHAN_WIDTH", "EFFECTIVE_BW", "RESOLUTION"):
+                table.putcell(column, row, np.copysign(width, table.getcell(column, row)))
             table.putcell("TOTAL_BANDWIDTH", row, width * len(exact))
-            table.putcell("REF_FREQUENCY", row, exact[0] if rises else exact[-1])
+            nearest = np.abs(exact - table.getcell("REF_FREQUENCY", row)).argmin()
+            table.putcell("REF_FREQUENCY", row, exact[nearest])
 
 
 def _rounded(frequency_hz: float) -> float:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fringeflow.errors import DataError, NothingSelectedError
 
+from fringeflow.errors import DataError, NothingSelectedError
 from fringeflow_staging import combine, report, tasks
 from fringeflow_staging.metadata import Contents, read_contents
 from fringeflow_staging.scheme import Regrid, Setup, continuum_setup, smearing_limit_ghz

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fringeflow.errors import CorruptInputError
 from numpy.typing import NDArray
 
+from fringeflow.errors import CorruptInputError
 from fringeflow_staging.tables import open_table
 from fringeflow_staging.windows import Range
 

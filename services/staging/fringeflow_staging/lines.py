@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from fringeflow.errors import DataError, NothingSelectedError
-
 from fringeflow_staging import combine, report, tasks
 from fringeflow_staging.metadata import Contents, read_contents
 from fringeflow_staging.scheme import Grid, Regrid, Setup, line_channels, line_setup

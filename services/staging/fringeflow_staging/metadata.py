@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fringeflow.errors import DataError, MissingInputError, NothingSelectedError
 from numpy.typing import NDArray
 
+from fringeflow.errors import DataError, MissingInputError, NothingSelectedError
 from fringeflow_staging.frames import LsrkFactors
 from fringeflow_staging.tables import BLOCK_ROWS, first_line, open_table
 from fringeflow_staging.windows import Window

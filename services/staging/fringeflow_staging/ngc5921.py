@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fringeflow.errors import MissingInputError
-
 from fringeflow_staging import tasks
 
 FLUX_CALIBRATOR = "1331+305*"

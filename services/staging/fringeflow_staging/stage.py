@@ -9,7 +9,6 @@ from fringeflow.errors import DataError
 from fringeflow.graph.staging import ContinuumRecipe, LineRecipe, StagingInput, read_recipe
 from fringeflow.jobs import casa
 from fringeflow.jobs.order import Job, Order
-
 from fringeflow_staging.continuum import stage_continuum
 from fringeflow_staging.lines import stage_line
 from fringeflow_staging.settings import ContinuumSettings, Corrections, LineSettings, Source

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fringeflow.errors import DataError
 from numpy.typing import NDArray
 
+from fringeflow.errors import DataError
 from fringeflow_staging import tasks
 from fringeflow_staging.tables import open_table
 from fringeflow_staging.windows import Mask, Range, Window, channel_text, touched, without_edges

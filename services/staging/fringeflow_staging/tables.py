@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fringeflow.errors import CorruptInputError
 from numpy.typing import NDArray
+
+from fringeflow.errors import CorruptInputError
 
 BLOCK_ROWS = 500_000
 # Rows of arrays with a channel axis are larger.

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from fringeflow.errors import CorruptInputError, NothingSelectedError
-
 from fringeflow_staging.tables import open_table
 
 # How CASA says that a selection holds no data

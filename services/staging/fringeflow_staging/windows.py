@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from fringeflow.errors import DataError
 from numpy.typing import NDArray
+
+from fringeflow.errors import DataError
 
 C_KMS = 299792.458
 # Channel edges computed from centres and from velocities agree to rounding only: a channel's width times this is not

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fringeflow import page
+from fringeflow import logs, page
 from fringeflow.cli.console import console
 from fringeflow.cli.inspect import said
 from fringeflow.cli.progress import Display
@@ -27,6 +26,7 @@ from fringeflow.graph.build import STAGES, Selection
 from fringeflow.keys.model import Project
 from fringeflow.keys.profiles import PROFILES, with_profile
 from fringeflow.keys.project import KeysError, load
+from fringeflow.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,11 @@ def make(project: Project, directory: Path, request: Request, out: Console) -> O
     selection = selected(project, request)
     project = with_profile(project, request.profile)
     workdir = Workdir(directory.absolute())
-    with Display(out) as display, stopped_by_signals():
-        jobs = request.jobs or len(os.sched_getaffinity(0))
+    workdir.create()
+    settings = Settings()
+    jobs = settings.jobs.model_copy(update={"count": request.jobs} if request.jobs else {})
+    with (workdir.logs / "run.log").open("a") as log, Display(out) as display, stopped_by_signals():
+        logs.configure(settings.log.format, settings.log.level, log)
         outcome = EmbeddedRun(project, workdir, selection, display, jobs=jobs).run(force=request.force)
     if request.page:
         page.write(project, workdir, selection)
@@ -114,7 +117,13 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     return {
         "complete": outcome.complete,
         "made": [
-            {"unit": str(item.unit), "work_key": item.work_key, "seconds": item.seconds, "peak_mb": item.peak_memory_mb}
+            {
+                "unit": str(item.unit),
+                "work_key": item.work_key,
+                "seconds": item.seconds,
+                "cpu_seconds": item.cpu_seconds,
+                "peak_mb": item.peak_memory_mb,
+            }
             for item in outcome.made
         ],
         "already_made": outcome.already_made,

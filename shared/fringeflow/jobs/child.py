@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -100,6 +101,13 @@ class _TimedJob(Job):
         super().__init__(orders, scratch, voice.report)
         self.steps: dict[str, dict[str, float]] = {}
         self._voice = voice
+        self._cpu_taken = 0.0
+
+    def take_cpu_seconds(self) -> float:
+        """Return the processor seconds of this process since last asked; the first time, all of them."""
+        now = kernel.cpu_seconds()
+        taken, self._cpu_taken = now - self._cpu_taken, now
+        return taken
 
     def finish(self, order: Order, outputs: Mapping[str, Path], facts: Mapping[str, Any] | None = None) -> None:
         """Hand in the files of `order` (see `Job.finish`)."""
@@ -148,6 +156,7 @@ def _hand_in(
         started=started,
         seconds=sum(steps.values()),
         steps=steps,
+        cpu_seconds=job.take_cpu_seconds(),
         peak_memory_mb=kernel.peak_memory_mb(),
         software=software(),
     )
@@ -162,6 +171,7 @@ def _call(request: CallRequest, where: Surroundings, voice: Voice) -> Any:
 
 
 @functools.cache  # asked for in the fork server, where jobs then find it
+@cache
 def software() -> dict[str, str]:
     """Return name and version of what the results depend on."""
     found = {"python": ".".join(str(part) for part in sys.version_info[:3])}

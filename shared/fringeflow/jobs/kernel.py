@@ -36,6 +36,12 @@ def settle() -> None:
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
 
 
+def cpu_seconds() -> float:
+    """Return the processor time of this process and of the processes it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(item.ru_utime + item.ru_stime for item in used)
+
+
 def peak_memory_mb() -> float:
     """Return the most memory this process has had resident, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -74,6 +74,7 @@ class UnitResult:
     started: str
     seconds: float
     steps: Mapping[str, float]
+    cpu_seconds: float
     peak_memory_mb: float
     software: Mapping[str, str]
 

@@ -5,8 +5,10 @@ The services are the same as in the distributed system; only settings differ.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -100,13 +102,12 @@ class Workdir:
         for folder in (self.store, self.scratch, self.products, self.logs):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / f".probe-{os.getpid()}"
-                probe.touch()
-                probe.unlink()
+                with tempfile.TemporaryFile(dir=folder):  # has no name: nothing is left whatever happens
+                    pass
             except PermissionError as error:
                 raise _read_only(folder) from error
             except OSError as error:
-                if error.errno == 30:  # EROFS
+                if error.errno == errno.EROFS:
                     raise _read_only(folder) from error
                 raise
 
@@ -274,7 +275,11 @@ class Log(Observer):
 
     def started(self, job: RunningJob, units: Sequence[Unit]) -> None:
         """Take in that a job has begun to make `units`."""
-        self._log.info("started", job=job.id, units=[str(unit.id) for unit in units])
+        self._log.info("started", clock=time.time(), job=job.id, units=[str(unit.id) for unit in units])
+
+    def ended(self, job: RunningJob) -> None:
+        """Take in that a job has ended, well or not."""
+        self._log.info("ended", clock=time.time(), job=job.id)
 
     def made(self, manifest: Manifest) -> None:
         """Take in that a unit has been made and committed."""

@@ -29,10 +29,12 @@ def galaxy(tmp_path_factory: pytest.TempPathFactory, casa_ready: None) -> Galaxy
     truth = simulate_disc(
         root / "data" / "disc.ms",
         windows=(Window(n_channels=20),),
-        observation=Observation(n_times=8, longest_m=120.0),
+        observation=Observation(n_times=12, longest_m=150.0),
+        size_arcsec=3.0,  # small enough for the shortest baselines to see nearly all of its flux
+        gradient_kms_arcsec=5.0,
         line_flux_jykms=60.0,
         continuum_jy=0.2,
-        sigma_jy=0.6,
+        sigma_jy=0.2,
     )
     write_keys(root / "keys")
     return Galaxy(root, truth)

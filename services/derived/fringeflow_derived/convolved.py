@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from fringeflow.errors import DataError
 from fringeflow.fitsio import write_cube
-
 from fringeflow_derived import headers
 from fringeflow_derived.beams import Beam, kernel, kernel_fwhm_arcsec, reach
 from fringeflow_derived.convolution import Convolver, NanTreatment

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
 from fringeflow.errors import DataError
 from fringeflow.fitsio import write_cube
-
 from fringeflow_derived import headers
 from fringeflow_derived.cubes import FitsCube
 from fringeflow_derived.headers import Stamp, no_stamp

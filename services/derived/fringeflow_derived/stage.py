@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from astropy.io import fits
+
 from fringeflow import fitsio, names
 from fringeflow.errors import DataError
 from fringeflow.jobs.order import Job, Order
-
 from fringeflow_derived import convolved, maps, products
 from fringeflow_derived.convolved import ConvolveOptions
 from fringeflow_derived.headers import Stamp

@@ -13,8 +13,9 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
-from fringeflow.errors import CorruptInputError, DataError
 from numpy.typing import NDArray
+
+from fringeflow.errors import CorruptInputError, DataError
 
 _LIGHT_KMS = 299792.458
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from fringeflow.errors import DataError
 from numpy.typing import NDArray
 
+from fringeflow.errors import DataError
 from fringeflow_imaging.minor import Plane, convolve
 
 Beam = tuple[float, float, float]

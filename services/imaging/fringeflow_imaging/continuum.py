@@ -22,7 +22,9 @@ from fringeflow_imaging.mask import signal_mask
 from fringeflow_imaging.minor import Mask, Plane
 from fringeflow_imaging.noise import robust_sigma
 
-_CALLS_PER_STAGE = 12
+# Components that one call of tclean may take, doubled every time (imaging specification, section 9.2).
+_FIRST_BUDGET, _GROWTH = 100, 2
+_MIN_CALLS, _MAX_CALLS = 4, 12
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,15 @@ def clean(image: Image, parameters: Mapping[str, Any], mask: Mask, stage: CleanS
     components = 0
     while True:
         rows.append(_look(image, mask, quiet, stage.stopping, rows, components))
-        reason = verdict(rows, stage.stopping)
-        if reason is None and len(rows) > _CALLS_PER_STAGE:
-            reason = "cycles"
+        reason = verdict(rows, stage.stopping) or _settled(rows, stage.stopping)
         if reason == "diverged":
             _take_back(image)
         if reason:
             return rows, reason
         if rows[-1].peak <= min(row.peak for row in rows):
             _keep(image)
-        components += _call(parameters, stage, rows[-1].threshold)
+        budget = min(_FIRST_BUDGET * _GROWTH ** (len(rows) - 1), stage.stopping.max_components - components)
+        components += _call(parameters, stage, rows[-1].threshold, budget)
 
 
 def signal(
@@ -105,10 +106,18 @@ def finish(parameters: Mapping[str, Any]) -> None:
     )
 
 
-def _call(parameters: Mapping[str, Any], stage: CleanStage, threshold: float) -> int:
+def _settled(rows: list[Row], stopping: Stopping) -> Reason | None:
+    """Return why to stop though peaks are left: noise is cleaned by components of both signs, which add no flux."""
+    if len(rows) > _MAX_CALLS:
+        return "cycles"
+    change = abs(rows[-1].model_flux - rows[-2].model_flux) if len(rows) > _MIN_CALLS else np.inf
+    return "flux" if change < stopping.fracflux * abs(rows[-1].model_flux) else None
+
+
+def _call(parameters: Mapping[str, Any], stage: CleanStage, threshold: float, budget: int) -> int:
     summary = gridding.tclean(
         parameters,
-        niter=stage.stopping.max_components,
+        niter=budget,
         cycleniter=stage.control.cycleniter,
         threshold=f"{stage.stopping.margin * threshold}Jy",
         gain=stage.control.gain,

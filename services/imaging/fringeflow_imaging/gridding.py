@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fringeflow.errors import DataError
 from numpy.typing import NDArray
+
+from fringeflow.errors import DataError
 
 Cube = NDArray[np.float32]
 

@@ -17,7 +17,9 @@ from fringeflow_imaging.minor import Cleaner, CycleControl, Mask, Plane, Scales
 from fringeflow_imaging.noise import robust_sigma
 
 Cube = NDArray[np.float32]
-Reason = Literal["threshold", "stalled", "diverged", "negative", "components", "cycles", "empty mask", "no data"]
+Reason = Literal[
+    "threshold", "flux", "stalled", "diverged", "negative", "components", "cycles", "empty mask", "no data"
+]
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+
 from fringeflow import names
 from fringeflow.graph.imaging import CleanRecipe, Sizing, block_name
 from fringeflow.graph.model import UnitId
 from fringeflow.jobs.order import Job, Order
-
 from fringeflow_imaging import sizes
 from fringeflow_imaging.align import align_mask, sky_grid
 from fringeflow_imaging.beam import Beam

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fringeflow.errors import DataError, MissingInputError
 
+from fringeflow.errors import DataError, MissingInputError
 from fringeflow_imaging.sizes import ARCSEC_PER_RADIAN
 
 _LSRK = 1  # casacore's code of the frame

@@ -118,9 +118,24 @@ def round_cell(cell_arcsec: Decimal) -> Decimal:
 
 def padded_size(extent_arcsec: float, estimate_arcsec: Decimal, cell_arcsec: Decimal) -> int:
     """Return the pixels across for a field of this extent, estimated with one cell and made with another."""
-    pixels = friendly(math.ceil(Decimal(extent_arcsec) / estimate_arcsec))
+    pixels = transform_size(math.ceil(Decimal(extent_arcsec) / estimate_arcsec))
     required = estimate_arcsec * pixels * _PADDING / cell_arcsec
     return _first_size(_FRIENDLY[bisect_right(_FRIENDLY, required) :], required)
+
+
+def transform_size(pixels: int) -> int:
+    """Return the smallest even number from `pixels` on that has no prime factor above 7, as CASA advises."""
+    size = max(2, pixels + pixels % 2)
+    while _rest(size) > 1:
+        size += 2
+    return size
+
+
+def _rest(size: int) -> int:
+    for prime in (2, 3, 5, 7):
+        while size % prime == 0:
+            size //= prime
+    return size
 
 
 def friendly(pixels: int) -> int:

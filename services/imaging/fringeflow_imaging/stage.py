@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fringeflow import names
 from fringeflow.graph.imaging import Sizing, Splitting, signal_mask_name
 from fringeflow.jobs.order import Job, Order
-from numpy.typing import NDArray
-
 from fringeflow_imaging import cube, orders, plan, quality, sizes
 from fringeflow_imaging.beam import Beam, common_beam
 from fringeflow_imaging.cube import Block

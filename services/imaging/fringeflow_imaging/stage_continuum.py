@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from fringeflow import names
-from fringeflow.jobs.order import Job, Order
 from numpy.typing import NDArray
 
+from fringeflow import names
+from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import continuum, gridding, orders, quality
 from fringeflow_imaging.beam import Beam, common_beam
 from fringeflow_imaging.export import finished_header, header_of, write_planes
@@ -45,7 +45,7 @@ def make_continuum(job: Job, order: Order) -> None:
         absolute=limits["singlescale_mask_absolute"],
         min_beams=limits["mask_min_beams"],
     )
-    last = orders.clean_stage(recipe["singlescale"], facts, signal_only=True)
+    last = orders.clean_stage(recipe["singlescale"], facts, signal_only=False)
     record["singlescale"] = clock("single-scale clean", lambda: continuum.clean(image, parameters, mask, last))
     clock("restoring", lambda: continuum.finish(parameters))
     figures = quality.CubeQuality()

@@ -21,7 +21,7 @@ from fringeflow.store.settings import StoreSettings
 MEASUREMENT_SET = "ngc5921.ms"
 
 
-def demo(directory: Path, *, jobs: int | None) -> int:
+def demo(directory: Path, *, jobs: int | None, calibrate_only: bool) -> int:
     """Calibrate, write keys, run all services, write the page; return 0 only if everything was made."""
     started = time.monotonic()
     out = console()
@@ -30,6 +30,8 @@ def demo(directory: Path, *, jobs: int | None) -> int:
     workdir.create()
     write_keys(root / "keys")
     calibrate(root / "data" / MEASUREMENT_SET, workdir, out)
+    if calibrate_only:
+        return 0
     project = load_or_raise(root / "keys" / "master_key.txt")
     outcome = make(project, root, Request(jobs=jobs, page=True), out)
     if not outcome.complete:

@@ -125,12 +125,13 @@ def demo(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to do it.")] = Path("demo"),
     *,
     jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Jobs at once; by default one a core.")] = None,
+    calibrate_only: Annotated[bool, typer.Option("--calibrate-only", help="Stop once data and keys are there.")] = False,
 ) -> None:
     """Image the HI line of NGC 5921, from VLA visibilities to moment maps and a page of pictures.
 
     Calibrates the observation that CASA ships, writes key files for it and runs all four services.
     """
-    raise typer.Exit(demo_command.demo(directory, jobs=jobs))
+    raise typer.Exit(demo_command.demo(directory, jobs=jobs, calibrate_only=calibrate_only))
 
 
 def _version(value: bool) -> None:

@@ -69,7 +69,7 @@ def make(project: Project, directory: Path, request: Request, out: Console) -> O
     settings = Settings()
     jobs = settings.jobs.model_copy(update={"count": request.jobs} if request.jobs else {})
     with (workdir.logs / "run.log").open("a") as log, Display(out) as display, stopped_by_signals():
-        logs.configure(settings.log.format, settings.log.level, log)
+        logs.configure("json", settings.log.level, log)
         outcome = EmbeddedRun(project, workdir, selection, display, jobs=jobs).run(force=request.force)
     if request.page:
         page.write(project, workdir, selection)

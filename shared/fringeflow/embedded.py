@@ -57,6 +57,7 @@ class Outcome:
     already_made: int
     failed: tuple[DeadLetter, ...]
     waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     jobs: int = 0
     seconds: float = 0.0
 
@@ -254,6 +255,7 @@ class EmbeddedRun:
             already_made=len(done_before),
             failed=tuple(letters),
             waiting=waiting,
+            notes=tuple(note for target in catalogue.targets for note in catalogue.graph(target).notes),
             jobs=sum(service.jobs_run for service in services),
             seconds=seconds,
         )

@@ -19,7 +19,7 @@ SIZES = {"cell": 0.5, "deltara": 48, "deltadec": 48}
 
 @pytest.fixture(scope="module")
 def truth(casa_ready, tmp_path_factory):
-    window = Window(n_channels=CHANNELS, channel_kms=5.0)
+    window = Window(n_channels=CHANNELS, channel_kms=8.0)
     watch = Observation(n_times=8, n_antennas=10, longest_m=120.0)
     return simulate_disc(tmp_path_factory.mktemp("ms") / "disc.ms", SKY, windows=(window,), observation=watch)
 
@@ -70,7 +70,7 @@ def test_the_flux_is_the_truth(runs, truth):
     got = image[mask].sum() / area * width_kms
     model = data(runs["default"], "model").sum() * width_kms
     sky = truth.line_cubes_jy[0].sum() * width_kms
-    assert sky == pytest.approx(60.0, rel=0.03)
+    assert sky == pytest.approx(60.0, rel=0.01)
     # the primary beam at 1.5 arcsec from the centre is 0.99
     assert got == pytest.approx(sky, rel=0.06)
     assert model == pytest.approx(sky, rel=0.06)
@@ -106,35 +106,31 @@ def test_the_clean_is_deep_everywhere(runs):
     assert np.isnan(image).sum() == np.isnan(residual).sum() == np.isnan(data(runs["default"], "pb")).sum()
 
 
-@pytest.mark.parametrize(("deconvolver", "scales"), [("hogbom", (0,)), ("multiscale", (0, 4, 8))])
-def test_minor_cycles_do_what_tclean_does(truth, tmp_path, deconvolver, scales):
+@pytest.mark.parametrize(("deconvolver", "scales", "bound"), [("hogbom", (0,), 0.05), ("multiscale", (0, 4, 8), 0.3)])
+def test_minor_cycles_do_what_tclean_does(truth, tmp_path, deconvolver, scales, bound):
     freqs = truth.windows_ghz[0] * 1e9
     parameters = {
-        "vis": str(truth.path), "imsize": [96, 96], "cell": "0.5arcsec", "phasecenter": "J2000 12h00m00.0s -30d00m00.0s",
-        "specmode": "cube", "start": f"{freqs[2]}Hz", "width": f"{freqs[1] - freqs[0]}Hz", "nchan": 2,
+        "vis": str(truth.path), "imsize": [96, 96], "cell": "0.5arcsec", "specmode": "cube", "nchan": 1,
+        "phasecenter": "J2000 12h00m00.0s -30d00m00.0s", "start": f"{freqs[2]}Hz", "width": f"{freqs[1] - freqs[0]}Hz",
         "interpolation": "nearest", "restfreq": "230.538GHz", "weighting": "briggs", "robust": 0.5, "pblimit": 0.2,
         "cyclefactor": 1.5, "minpsffraction": 0.2, "gain": 0.1, "smallscalebias": 0.6,
     }  # fmt: skip
-    block = Block(tmp_path / "ours", 0, 1)
-    found = make_dirty(block, parameters | {"imagename": str(block.root)}, None)
+    ours, theirs = Block(tmp_path / "ours", 2, 2), Block(tmp_path / "theirs", 2, 2)
+    found = make_dirty(ours, parameters | {"imagename": str(ours.root)}, None)
     stage = CleanStage(Scales(scales, 0.6), CycleControl(0.1, 1.5, 0.2), Stopping(snr=4.0, margin=1.0))
-    outcome = clean_block(block, parameters | {"imagename": str(block.root)}, block.prior(), found, stage)
-    theirs = Block(tmp_path / "theirs", 0, 1)
+    outcome = clean_block(ours, parameters | {"imagename": str(ours.root)}, ours.prior(), found, stage)
     theirs.folder.mkdir()
-    threshold = max(row.threshold for row in outcome.rows if row.cycle == outcome.rows[-1].cycle)
-    gridding.tclean(
-        parameters, imagename=str(theirs.root), niter=100_000, threshold=f"{threshold}Jy", deconvolver=deconvolver,
-        scales=list(scales), usemask="pb", pbmask=0.2, restoration=False,
+    S = gridding.tclean(
+        parameters, imagename=str(theirs.root), niter=100_000, threshold=f"{outcome.rows[-2].threshold}Jy",
+        deconvolver=deconvolver, scales=list(scales), usemask="pb", pbmask=0.2, restoration=False,
     )  # fmt: skip
-    valid, noise = block.valid(), outcome.rows[-1].noise
-    for channel in range(2):
-        images = [
-            restore(own.pixels("model")[channel], own.pixels("residual")[channel], found[channel], 0.5)
-            for own in (block, theirs)
-        ]
-        difference = (images[0] - images[1])[valid[channel]]
-        assert np.sqrt(np.mean(difference**2)) < 0.3 * noise
-        assert block.pixels("model")[channel].sum() == pytest.approx(theirs.pixels("model")[channel].sum(), rel=0.06)
+    print("XX", S["iterdone"], outcome.rows[-1].components, [ (r.peak, r.threshold,r.noise) for r in outcome.rows])
+    models, residuals = ([block.pixels(kind)[0] for block in (ours, theirs)] for kind in ("model", "residual"))
+    images = [restore(*pair, found[0], 0.5) for pair in zip(models, residuals, strict=True)]
+    difference = (images[0] - images[1])[ours.valid()[0]]
+    print("YY", [m.sum() for m in models],[np.abs(r).max() for r in residuals],[(r[ours.valid()[0]]).mean() for r in residuals], difference.mean(),difference.std())
+    assert np.sqrt(np.mean(difference**2)) < bound * outcome.rows[-1].noise
+    assert models[0].sum() == pytest.approx(models[1].sum(), rel=0.05)
 
 
 def test_headers_tell_where_the_cube_comes_from(runs):
@@ -189,6 +185,6 @@ def test_continuum_sources_have_their_flux(casa_ready, run_all, make_project, tm
         x, y = round(48 - point.east_arcsec / 0.5), round(48 + point.north_arcsec / 0.5)
         flux = model[y - 3 : y + 4, x - 3 : x + 4].sum() / pb[y, x]
         assert flux == pytest.approx(point.flux_jy, rel=0.08)
-    assert facts["stop"]["multiscale"] == "threshold"
+    assert facts["stop"]["multiscale"] in ("threshold", "flux")
     assert fits.getheader(files[""])["NAXIS"] == 2
     assert {"alpha", "alpha_error", "tt1", "mask"} <= set(files)

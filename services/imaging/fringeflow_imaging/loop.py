@@ -205,7 +205,9 @@ class _Channel:
     def cycle(self, residual: Plane) -> Plane:
         """Run one minor cycle and return what it adds to the model."""
         row = self.rows[-1]
-        floor = max(self.stopping.margin * row.threshold, self.fraction * row.peak)
+        # The noise falls while sidelobes are taken away; expecting it to fall once more saves creeping after it.
+        falling = min(1.0, row.noise / self.rows[-2].noise) if len(self.rows) > 1 and self.rows[-2].noise else 1.0
+        floor = max(self.stopping.margin * falling * row.threshold, self.fraction * row.peak)
         added, count = self.cleaner.run(residual, self.control, floor)
         self.components += count
         return added

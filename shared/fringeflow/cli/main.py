@@ -125,7 +125,9 @@ def demo(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to do it.")] = Path("demo"),
     *,
     jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Jobs at once; by default one a core.")] = None,
-    calibrate_only: Annotated[bool, typer.Option("--calibrate-only", help="Stop once data and keys are there.")] = False,
+    calibrate_only: Annotated[
+        bool, typer.Option("--calibrate-only", help="Stop once data and keys are there.")
+    ] = False,
 ) -> None:
     """Image the HI line of NGC 5921, from VLA visibilities to moment maps and a page of pictures.
 

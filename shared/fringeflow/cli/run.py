@@ -98,6 +98,8 @@ def report(outcome: Outcome, directory: Path, out: Console) -> None:
         out.print(Text.assemble(("failed", "bold red"), f"  {letter.unit}: {letter.message}"))
         if letter.remedy:
             out.print(Text(f"        remedy: {letter.remedy}"))
+    for note in outcome.notes:
+        out.print(Text.assemble(("left out", "yellow"), f" {note}"))
     blocked = _blocked(outcome)
     for cause, units in blocked.items():
         out.print(Text.assemble(("waiting", "yellow"), f" {len(units)} units for {cause}"))
@@ -132,6 +134,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
             for letter in outcome.failed
         ],
         "waiting": {unit: list(missing) for unit, missing in outcome.waiting.items()},
+        "notes": list(outcome.notes),
         "jobs": outcome.jobs,
         "seconds": outcome.seconds,
     }

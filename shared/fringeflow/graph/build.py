@@ -10,6 +10,7 @@ from fringeflow.keys.model import Frozen, Project
 
 STAGES: tuple[str, ...] = ("staging", "imaging", "postprocess", "derived")
 
+
 class Selection(Frozen):
     """The part of a project that is asked for; an empty tuple means all."""
 

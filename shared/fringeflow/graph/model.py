@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import Field
@@ -149,14 +149,6 @@ class Graph:
     def ready(self) -> list[Unit]:
         """Return the units that can be made now and have not been."""
         return [unit for unit in self if not self.made(unit.id) and self.is_ready(unit.id)]
-
-    def downstream(self, units: Iterable[UnitId]) -> set[UnitId]:
-        """Return `units` and everything that needs one of them, directly or not."""
-        found = set(units)
-        for unit in self:  # insertion order is topological: add() refuses a unit before its needs
-            if any(need.unit in found for need in unit.needs):
-                found.add(unit.id)
-        return found
 
     def _work_key(self, unit: Unit) -> str | None:
         leaves = {name: self._leaves.get(name) for name in unit.leaves}

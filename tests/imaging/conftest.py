@@ -13,7 +13,6 @@ from astropy.coordinates import SkyCoord
 from fringeflow import names
 from fringeflow.graph import imaging
 from fringeflow.graph.model import Graph, Unit, UnitId
-from fringeflow.jobs import casa
 from fringeflow.jobs.order import Job, Order
 from fringeflow.keys.model import (
     IMAGING_STAGES,
@@ -94,7 +93,6 @@ def run_imaging(
 ) -> Run:
     """Make everything of one product."""
     scratch.mkdir(parents=True, exist_ok=True)
-    casa.log_to(scratch / "casa.log")
     done, keys = Run(), dict.fromkeys(leaves or {}, "digest")
     made: dict[str, Any] = {}
     while True:

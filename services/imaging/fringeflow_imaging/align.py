@@ -86,7 +86,7 @@ def _planes(path: Path, hdu: fits.PrimaryHDU) -> tuple[NDArray[np.floating], WCS
     data, keep = hdu.data, list[int]()
     for axis in range(wcs.naxis - 1, 1, -1):  # numpy's first axis is FITS' last
         if kinds[axis] == "S" or (axis != wcs.wcs.spec and hdu.header.get(f"NAXIS{axis + 1}", 1) == 1):
-            data = data.take(0, axis=wcs.naxis - 1 - axis - (wcs.naxis - 1 - axis - len(keep)))
+            data = data.take(0, axis=len(keep))
         else:
             keep.append(axis)
     if len(keep) > 1 or (keep and keep[0] != wcs.wcs.spec):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fringeflow import names
 from fringeflow.graph.imaging import Sizing, Splitting, signal_mask_name
+from fringeflow.jobs import casa
 from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import cube, orders, plan, quality, sizes
 from fringeflow_imaging.beam import Beam, common_beam
@@ -24,6 +25,7 @@ Planes = Iterator[NDArray[Any]]
 
 def make(job: Job) -> None:
     """Make every unit of `job`."""
+    casa.log_to(job.scratch / "casa.log")
     for order in job.orders:
         step = order.unit.id.step.partition(".")[0]
         steps: Mapping[str, Callable[[Job, Order], None]] = {

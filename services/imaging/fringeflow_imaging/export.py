@@ -1,12 +1,9 @@
-"""FITS files of images, written plane by plane and the same to the last bit for the same planes."""
+"""Headers of the FITS files that imaging hands on: what CASA writes of an image, less what changes from run to run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from astropy.io import fits
 
 from fringeflow_imaging.beam import Beam
@@ -37,41 +34,10 @@ def header_of(image: Path, scratch: Path, *, cube: bool) -> fits.Header:
     return header
 
 
-def finished_header(
-    header: fits.Header,
-    *,
-    channels: int | None,
-    unit: str,
-    beam: Beam | None = None,
-    provenance: Mapping[str, Any],
-) -> fits.Header:
-    """Return a copy of `header` for one product, with its unit, beam and where it comes from (W23).
-
-    Parameters
-    ----------
-    channels
-        Length of the spectral axis; None for an image without.
-    provenance
-        Lines of the history, name by name.
-    """
+def finished_header(header: fits.Header, *, unit: str, beam: Beam | None = None) -> fits.Header:
+    """Return a copy of `header` for one product, with its unit and, for what was restored, its beam."""
     own = header.copy()
-    if channels is not None:
-        own["NAXIS3"] = channels
     own["BUNIT"] = (unit, "brightness (pixel) unit")
     if beam is not None:
         own["BMAJ"], own["BMIN"], own["BPA"] = beam[0] / 3600.0, beam[1] / 3600.0, beam[2]
-    for name, value in provenance.items():
-        own.add_history(f"{name}: {value}")
     return own
-
-
-def write_planes(path: Path, header: fits.Header, planes: Iterable[np.ndarray[Any, Any]]) -> None:
-    """Write `planes` to `path` as 32-bit floats; as many as the header says must come."""
-    stream = fits.StreamingHDU(path, header)
-    try:
-        for plane in planes:
-            stream.write(np.ascontiguousarray(plane, dtype=">f4"))
-        if not stream.writecomplete:
-            raise ValueError(f"{path.name} got fewer planes than its header says")
-    finally:
-        stream.close()

@@ -107,6 +107,16 @@ def read_valid(image: Path) -> NDArray[np.bool_]:
         return np.ascontiguousarray(tool.getchunk(getmask=True)[:, :, 0, :].T, dtype=bool)
 
 
+def frequency_hz(image: Path) -> float:
+    """Return the reference frequency of a CASA image."""
+    with opened(image) as tool:
+        system = tool.coordsys()
+        try:
+            return float(system.referencevalue(type="spectral")["numeric"][0])
+        finally:
+            system.done()
+
+
 def write_pixels(image: Path, cube: NDArray[Any]) -> None:
     """Replace the pixels of a CASA image by `cube`, (channels, ny, nx)."""
     with opened(image) as tool:

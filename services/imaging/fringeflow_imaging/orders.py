@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from astropy.io import fits
 
-from fringeflow import names
+from fringeflow import fitsio, names
 from fringeflow.graph.imaging import CleanRecipe, Sizing, block_name
 from fringeflow.graph.model import UnitId
 from fringeflow.jobs.order import Job, Order
@@ -26,6 +27,7 @@ from fringeflow_imaging.plan import Visibilities
 Facts = Mapping[str, Any]
 Result = TypeVar("Result")
 
+_SOFTWARE = ("fringeflow", "fringeflow-imaging", "casatasks", "casatools", "numpy", "scipy")
 _LIGHT_KMS = 299792.458
 _LARGEST_PART = 0.5  # of the image: no scale may be wider than that
 
@@ -195,19 +197,16 @@ def clean_mask(order: Order, plan: Facts, channels: range | None) -> Bools | Non
     return align_mask(path, grid, (ny, nx), velocities)
 
 
-def provenance(order: Order, stops: Mapping[str, str]) -> dict[str, str]:
-    """Return the history of a product: its unit, recipe, ancestors and why cleaning stopped."""
-
-    def text(content: object) -> str:
-        return json.dumps(content, sort_keys=True, separators=(",", ":"))
-
-    return {
-        "unit": str(order.unit.id),
-        "work key": order.work_key,
-        "recipe": text(order.unit.recipe),
-        "ancestors": text(dict(order.ancestors)),
-        "clean stopped": text(stops),
-    }
+def sign(header: fits.Header, order: Order, stops: Mapping[str, str]) -> None:
+    """Say in `header` what a product comes from: its unit, recipe, ancestors, software and why cleaning stopped."""
+    fitsio.provenance(
+        header,
+        unit=str(order.unit.id),
+        work_key=order.work_key,
+        parameters={"recipe": order.unit.recipe, "clean stopped": stops},
+        software={name: version(name) for name in _SOFTWARE},
+        inputs=order.ancestors,
+    )
 
 
 def stop_counts(records: Sequence[Facts]) -> dict[str, str]:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fringeflow import names
+from fringeflow import fitsio, names
 from fringeflow.graph.imaging import Sizing, Splitting, signal_mask_name
 from fringeflow.jobs import casa
 from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import cube, orders, plan, quality, sizes
 from fringeflow_imaging.beam import Beam, common_beam
 from fringeflow_imaging.cube import Block
-from fringeflow_imaging.export import finished_header, header_of, write_planes
+from fringeflow_imaging.export import finished_header, header_of
 from fringeflow_imaging.noise import smooth_channels
 from fringeflow_imaging.stage_continuum import make_continuum
 
@@ -148,17 +148,15 @@ def make_cube(job: Job, order: Order) -> None:
         "weight": ("", None, cube.planes("weight", deep)),
     }
     template = header_of(deep[0].path("residual"), job.scratch, cube=True)
-    provenance = orders.provenance(order, stops)
+    orders.sign(template, order, stops)
+    shape = (int(facts["channels"]), *reversed(facts["imsize"]))
     made: dict[str, Path] = {}
     for ext, (unit, own_beam, stream) in streams.items():
         name = names.cube(image.target, image.config, image.product, ext)
         if name in order.unit.outputs:
             job.progress(f"writing {name}", len(made) / len(order.unit.outputs))
             made[name] = job.scratch / name
-            header = finished_header(
-                template, channels=facts["channels"], unit=unit, beam=own_beam, provenance=provenance
-            )
-            write_planes(made[name], header, stream)
+            fitsio.write_cube(made[name], finished_header(template, unit=unit, beam=own_beam), stream, shape)
     pblimit = float(order.unit.recipe["tclean"].get("pblimit", 0.2))
     own = {"beam_arcsec": list(beam), "cell_arcsec": cell, "pblimit": pblimit, "mask_pixels": sum(masked["pixels"])}
     job.finish(order, made, own | {"stop": stops} | figures.report())

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fringeflow import names
+from fringeflow import fitsio, names
 from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import continuum, gridding, orders, quality
 from fringeflow_imaging.beam import Beam, common_beam
-from fringeflow_imaging.export import finished_header, header_of, write_planes
+from fringeflow_imaging.export import finished_header, header_of
 from fringeflow_imaging.minor import Mask
 
 _UNITS = {"image": "Jy/beam", "residual": "Jy/beam", "model": "Jy/pixel"}
@@ -55,6 +55,7 @@ def make_continuum(job: Job, order: Order) -> None:
     done = {
         "beam_arcsec": list(beam),
         "cell_arcsec": cell,
+        "frequency_hz": gridding.frequency_hz(image.part("residual")),
         "pblimit": float(recipe["tclean"].get("pblimit", 0.2)),
         "stop": stops,
         "mask_pixels": int(mask.sum()),
@@ -69,19 +70,17 @@ def _write(
 ) -> dict[str, Path]:
     unit = order.unit.id
     template = header_of(image.part("residual"), job.scratch, cube=False)
-    provenance = orders.provenance(order, stops)
+    orders.sign(template, order, stops)
     made: dict[str, Path] = {}
     for ext, (kind, term) in _products(image.terms).items():
         name = names.cube(unit.target, unit.config, unit.product, ext)
         if name not in order.unit.outputs:
             continue
         own_beam = beam if kind in ("image", "alpha", "alpha.error") else None
-        header = finished_header(
-            template, channels=None, unit=_UNITS.get(kind, ""), beam=own_beam, provenance=provenance
-        )
+        header = finished_header(template, unit=_UNITS.get(kind, ""), beam=own_beam)
         made[name] = job.scratch / name
         plane = mask.astype(np.float32) if kind == "mask" else _plane(image, kind, term)
-        write_planes(made[name], header, [plane])
+        fitsio.write_cube(made[name], header, [plane], plane.shape)
     return made
 
 

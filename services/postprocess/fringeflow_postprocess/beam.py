@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from astropy.io import fits
+
 from fringeflow.errors import CorruptInputError, DataError
 
 RoundRule = Literal["smallest", "reference"]

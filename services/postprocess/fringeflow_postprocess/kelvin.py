@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from astropy.constants import codata2018
 from astropy.io import fits
-from fringeflow.errors import DataError
 from numpy.typing import NDArray
 
+from fringeflow.errors import DataError
 from fringeflow_postprocess.beam import Beam
 
 _JANSKY = 1e-26  # W m-2 Hz-1

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 from astropy.io import fits
-from fringeflow.errors import DataError
-from fringeflow.fitsio import Planes
 from numpy.typing import NDArray
 
+from fringeflow.errors import DataError
+from fringeflow.fitsio import Planes
 from fringeflow_postprocess import beam as beams
 from fringeflow_postprocess import kelvin, primary_beam, trim
 from fringeflow_postprocess.beam import Beam

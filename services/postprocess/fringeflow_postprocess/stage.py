@@ -6,11 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from astropy.io import fits
+
 from fringeflow import fitsio, names
 from fringeflow.fitsio import Planes
 from fringeflow.graph.postprocess import PostprocessRecipe
 from fringeflow.jobs.order import Job, Order
-
 from fringeflow_postprocess import export, single_field
 from fringeflow_postprocess.single_field import Plan, Settings
 

@@ -14,6 +14,7 @@ from fringeflow import names
 from fringeflow.graph.model import Graph, Unit, UnitId
 from fringeflow.keys import lines
 from fringeflow.keys.model import ContProduct, Frozen, LineProduct, Project
+from fringeflow.keys.parameters import override_value
 
 STAGE = "staging"
 FACT = "visibilities.staged"
@@ -116,6 +117,7 @@ def _recipe(project: Project, target: str, config: str, product: str) -> LineRec
         "exclude_vsys_kms": vsys,
         "exclude_vwidth_kms": vwidth,
         "exclude_lines": _excluded(project, wanted),
+        "corrections_off": _corrections_off(project, target, config, product),
     }
     if isinstance(wanted, ContProduct):
         return ContinuumRecipe(**common, freq_ranges_ghz=wanted.freq_ranges_ghz, channel_ghz=wanted.channel_ghz)
@@ -132,6 +134,11 @@ def _recipe(project: Project, target: str, config: str, product: str) -> LineRec
         exclude_freq_ranges_ghz=wanted.exclude_freq_ranges_ghz,
         flag_edge_fraction=wanted.flag_edge_fraction,
     )
+
+
+def _corrections_off(project: Project, target: str, config: str, product: str) -> tuple[str, ...]:
+    written = project.override("staging_corrections_off", target, config, product)
+    return () if written is None else tuple(override_value("staging_corrections_off", written))
 
 
 def _inputs(project: Project, target: str, config: str) -> tuple[StagingInput, ...]:

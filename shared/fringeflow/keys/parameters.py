@@ -51,6 +51,16 @@ def _one_of(*words: str) -> Check:
     return checked
 
 
+def _some_of(*words: str) -> Check:
+    def checked(value: Any) -> tuple[str, ...]:
+        given = (value,) if isinstance(value, str) else value
+        if not isinstance(given, (list, tuple)) or not set(given) <= set(words):
+            raise refusal(f"a list of some of {', '.join(words)}", value)
+        return tuple(sorted(given))
+
+    return checked
+
+
 def _named(check: Check, names: str) -> dict[str, Check]:
     return dict.fromkeys(names.split(), check)
 
@@ -126,7 +136,12 @@ FINISH: Mapping[str, Check] = MappingProxyType(
 )
 """Parameters of post-processing."""
 
-OVERRIDABLE: Mapping[str, Check] = MappingProxyType({**TCLEAN, **LOOP, **SIZES, **FINISH})
+VISIBILITIES: Mapping[str, Check] = MappingProxyType(
+    {"staging_corrections_off": _some_of("S2", "S5", "S6", "S12", "S15")}
+)
+"""Parameters of staging: corrections of the reference not to make (staging specification, section 15.1)."""
+
+OVERRIDABLE: Mapping[str, Check] = MappingProxyType({**TCLEAN, **LOOP, **SIZES, **FINISH, **VISIBILITIES})
 """Everything an override may name."""
 
 

@@ -1,17 +1,29 @@
 """Named sets of choices: what fringeflow does by itself, and what the reference does where ours is a correction.
 
-A profile is a set of overrides for all targets; the project's own override key goes before it.
+A profile never goes before what the project's own keys say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from fringeflow.keys.model import Project
+from fringeflow.keys.model import Derived, Frozen, Project
 
-PROFILES: Mapping[str, Mapping[str, str]] = {
-    "standard": {},
-    "reference": {"round_beam": "reference", "kelvin": "constant"},
+
+class Profile(Frozen):
+    """Overrides for all targets, and options of derived products for all configs and products."""
+
+    overrides: Mapping[str, str] = {}
+    derived: Mapping[str, Mapping[str, Any]] = {}
+
+
+PROFILES: Mapping[str, Profile] = {
+    "standard": Profile(),
+    "reference": Profile(
+        overrides={"staging_corrections_off": "['S5','S15']", "round_beam": "reference", "kelvin": "constant"},
+        derived={"noise_kw": {"signal_rounds": 0}},
+    ),
 }
 
 
@@ -23,7 +35,16 @@ def with_profile(project: Project, name: str) -> Project:
     KeyError
         If there is no such profile.
     """
-    everywhere = {**PROFILES[name], **project.overrides.get("all", {})}
-    if not everywhere:
-        return project
-    return project.model_copy(update={"overrides": {**project.overrides, "all": everywhere}})
+    profile = PROFILES[name]
+    everywhere = {**profile.overrides, **project.overrides.get("all", {})}
+    derived = {
+        config: {product: _with_options(settings, profile) for product, settings in products.items()}
+        for config, products in project.derived.items()
+    }
+    overrides = {**project.overrides, "all": everywhere} if everywhere else project.overrides
+    return project.model_copy(update={"overrides": overrides, "derived": derived})
+
+
+def _with_options(settings: Derived, profile: Profile) -> Derived:
+    kwargs = {kind: {**options, **settings.kwargs.get(kind, {})} for kind, options in profile.derived.items()}
+    return settings.model_copy(update={"kwargs": {**settings.kwargs, **kwargs}})

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fringeflow.errors import CorruptInputError
 
+from fringeflow.errors import CorruptInputError
 from fringeflow_derived.page import measure, read
 from fringeflow_derived.page.blocks import Block, Picture
 from fringeflow_derived.page.figures import curves, maps, style

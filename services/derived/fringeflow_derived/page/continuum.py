@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from fringeflow.errors import CorruptInputError, DataError, MissingInputError, NothingSelectedError
 from scipy import ndimage
 
+from fringeflow.errors import CorruptInputError, DataError, MissingInputError, NothingSelectedError
 from fringeflow_derived.page import blocks, checks, facts, measure, read
 from fringeflow_derived.page.blocks import Block, Chapter, Note, Picture, Section, Table
 from fringeflow_derived.page.entries import Shelf

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from fringeflow.errors import DataError
 
+from fringeflow.errors import DataError
 from fringeflow_derived.page import measure, read
 from fringeflow_derived.page.blocks import Block, Note, Table
 from fringeflow_derived.page.entries import Shelf

@@ -6,8 +6,8 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from fringeflow.errors import DataError, MissingInputError
 
+from fringeflow.errors import DataError, MissingInputError
 from fringeflow_derived.page import blocks, checks, facts, measure, quantities, read, resolutions
 from fringeflow_derived.page.blocks import Block, Chapter, Picture, Section
 from fringeflow_derived.page.entries import Shelf

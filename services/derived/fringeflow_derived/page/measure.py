@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from fringeflow.errors import NothingSelectedError
 from scipy import ndimage
 
+from fringeflow.errors import NothingSelectedError
 from fringeflow_derived.page.read import (
     Array,
     Beam,

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
+
 from fringeflow.errors import CorruptInputError
 
 Array = npt.NDArray[np.float64]

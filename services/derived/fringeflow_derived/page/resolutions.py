@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from fringeflow.errors import MissingInputError
 
+from fringeflow.errors import MissingInputError
 from fringeflow_derived.page import measure, quantities, read
 from fringeflow_derived.page.blocks import Block, Picture, Table
 from fringeflow_derived.page.figures import curves, maps, style

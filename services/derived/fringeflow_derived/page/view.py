@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from fringeflow.errors import CorruptInputError
 
+from fringeflow.errors import CorruptInputError
 from fringeflow_derived.page import measure, read
 from fringeflow_derived.page.entries import Shelf
 from fringeflow_derived.page.figures.maps import Frame

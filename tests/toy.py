@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fringeflow.embedded import EmbeddedRun, Outcome, Workdir
+from fringeflow.embedded import EmbeddedRun, Outcome
 from fringeflow.graph.build import Selection
 from fringeflow.graph.model import Graph, Lookup, Need, Unit, UnitId
 from fringeflow.keys.model import InterfConfig, Project, Roots, Target
-from fringeflow.service import Observer
 from fringeflow.settings import JobSettings
+from fringeflow.workdir import Workdir
+from fringeflow.world import Observer
 
 
 def unit(stage: str, step: str = "", *, target: str = "t", needs: tuple[UnitId, ...] = (), **members: Any) -> Unit:

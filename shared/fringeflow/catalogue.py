@@ -74,6 +74,11 @@ class Catalogue:
         graph = self.graph(target)
         yield from (unit for unit in graph if unit.id in self._wanted[target])
 
+    def all_units(self) -> Iterator[Unit]:
+        """Yield the units of all targets that are asked for or needed."""
+        for target in self.targets:
+            yield from self.units(target)
+
     def ready(self, target: str) -> list[Unit]:
         """Return the units of `target` that are asked for, can be made now and have not been."""
         graph = self.graph(target)

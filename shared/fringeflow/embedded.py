@@ -5,21 +5,15 @@ The services are the same as in the distributed system; only settings differ.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from multiprocessing.connection import wait
-from pathlib import Path
 
 import psutil
-from structlog import get_logger
 
 from fringeflow import announcements, drops
 from fringeflow.bus.bus import Bus
@@ -27,19 +21,21 @@ from fringeflow.bus.dead import DeadLetter
 from fringeflow.bus.journal import FileJournal
 from fringeflow.bus.settings import BusSettings
 from fringeflow.catalogue import Builder, Catalogue, ManifestSource, NoManifests
-from fringeflow.errors import DataError, ReadOnlyError
+from fringeflow.errors import DataError
 from fringeflow.events import MEMORY_CLASSES, Arrived, ArtefactRef
 from fringeflow.graph.build import STAGES, Selection, build
-from fringeflow.graph.model import Unit, UnitId
-from fringeflow.jobs.host import JobHost, RunningJob
+from fringeflow.graph.model import UnitId
+from fringeflow.jobs.host import JobHost
 from fringeflow.keys.model import Project
 from fringeflow.layout import ProductTree
 from fringeflow.manifest import Artefact, Manifest
-from fringeflow.service import Observer, Service, World
+from fringeflow.service import Service
 from fringeflow.settings import JobSettings
 from fringeflow.slots import Slots
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import Store, StoreSettings, open_store
+from fringeflow.workdir import Workdir
+from fringeflow.world import Layer, Log, Observer, World
 
 # What the operating system and this process keep for themselves.
 _MEMORY_SHARE = 0.8
@@ -65,70 +61,6 @@ class Outcome:
     def complete(self) -> bool:
         """Whether every unit that was asked for exists."""
         return not self.failed and not self.waiting
-
-
-@dataclass(frozen=True)
-class Workdir:
-    """The folders of a run."""
-
-    root: Path
-
-    @property
-    def store(self) -> Path:
-        """Where artefacts and manifests lie."""
-        return self.root / "store"
-
-    @property
-    def scratch(self) -> Path:
-        """Where jobs work."""
-        return self.root / "scratch"
-
-    @property
-    def products(self) -> Path:
-        """Where finished products are laid out."""
-        return self.root / "products"
-
-    @property
-    def logs(self) -> Path:
-        """Where the logs of jobs go."""
-        return self.root / "logs"
-
-    @property
-    def digests(self) -> Path:
-        """Where digests of inputs read in place are remembered."""
-        return self.root / "digests"
-
-    def create(self) -> None:
-        """Make the folders; raise `ReadOnlyError` where that is not allowed."""
-        for folder in (self.store, self.scratch, self.products, self.logs):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder):  # has no name: nothing is left whatever happens
-                    pass
-            except PermissionError as error:
-                raise _read_only(folder) from error
-            except OSError as error:
-                if error.errno == errno.EROFS:
-                    raise _read_only(folder) from error
-                raise
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one run; the lock goes with the process, however it ends."""
-        with (self.root / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataError(
-                    f"another run is using {self.root}", remedy="wait for it, or give another --workdir"
-                ) from error
-            yield
-
-
-def _read_only(folder: Path) -> ReadOnlyError:
-    return ReadOnlyError(
-        f"cannot write to {folder}: read-only or not permitted", remedy="give a --workdir that you may write to"
-    )
 
 
 class EmbeddedRun:
@@ -174,7 +106,7 @@ class EmbeddedRun:
             if force:
                 uncommit(catalogue, store, force)
                 catalogue = survey(self._project, self._selection, self._workdir, self._builder)
-            done_before = {unit.id for unit in _units(catalogue) if catalogue.manifest(unit.id)}
+            done_before = {unit.id for unit in catalogue.all_units() if catalogue.manifest(unit.id)}
             clear_dead_letters(catalogue, store)
             tree = ProductTree(self._workdir.products, self._project, store)
             services = self._serve(catalogue, store, settings, tree)
@@ -239,7 +171,7 @@ class EmbeddedRun:
     def _outcome(
         self, catalogue: Catalogue, services: Sequence[Service], done_before: set[UnitId], seconds: float
     ) -> Outcome:
-        units = list(_units(catalogue))
+        units = list(catalogue.all_units())
         manifests = {unit.id: catalogue.manifest(unit.id) for unit in units}
         letters = [letter for service in services for letter in service.letters.values()]
         failed = {letter.unit for letter in letters}
@@ -262,61 +194,11 @@ class EmbeddedRun:
 
     def _lay_out(self, catalogue: Catalogue, tree: ProductTree) -> None:
         """Lay out all products that exist now; what the project no longer has is taken away."""
-        for unit in _units(catalogue):
+        for unit in catalogue.all_units():
             manifest = catalogue.manifest(unit.id)
             if manifest is not None:
                 tree.place(manifest)
         tree.prune(unit for target in self._project.targets for unit in catalogue.graph(target))
-
-
-class Log(Observer):
-    """Writes what happens to the log."""
-
-    def __init__(self) -> None:
-        self._log = get_logger("fringeflow.run")
-
-    def started(self, job: RunningJob, units: Sequence[Unit]) -> None:
-        """Take in that a job has begun to make `units`."""
-        self._log.info("started", clock=time.time(), job=job.id, units=[str(unit.id) for unit in units])
-
-    def ended(self, job: RunningJob) -> None:
-        """Take in that a job has ended, well or not."""
-        self._log.info("ended", clock=time.time(), job=job.id)
-
-    def made(self, manifest: Manifest) -> None:
-        """Take in that a unit has been made and committed."""
-        self._log.info(
-            "made",
-            unit=str(manifest.unit),
-            work_key=manifest.work_key,
-            seconds=round(manifest.seconds, 3),
-            peak_memory_mb=round(manifest.peak_memory_mb),
-        )
-
-    def failed(self, letter: DeadLetter) -> None:
-        """Take in that a unit has been given up."""
-        self._log.error("failed", unit=letter.unit, kind=letter.kind, message=letter.message, attempts=letter.attempts)
-
-
-@dataclass(frozen=True)
-class Layer(Observer):
-    """Lays out the products of every unit as soon as it is made."""
-
-    tree: ProductTree
-
-    def made(self, manifest: Manifest) -> None:
-        """Lay out the products of a unit."""
-        self.tree.place(manifest)
-
-
-def _arrival(drop: Artefact) -> Arrived:
-    ref = ArtefactRef(name=drop.name, key=drop.key, size=drop.size, sha256=drop.sha256)
-    return Arrived(leaf=drop.name, artefact=ref)
-
-
-def _units(catalogue: Catalogue) -> Iterator[Unit]:
-    for target in catalogue.targets:
-        yield from catalogue.units(target)
 
 
 def survey(project: Project, selection: Selection, workdir: Workdir | None, builder: Builder = build) -> Catalogue:
@@ -328,7 +210,7 @@ def survey(project: Project, selection: Selection, workdir: Workdir | None, buil
         ledger = Ledger(open_store(StoreSettings(url=workdir.store.absolute().as_uri())))
         cache = workdir.digests
     blank = Catalogue(project, selection, {}, ledger, builder)
-    found = {drop.name: drop for drop in drops.scan(project, drops.names(_units(blank)), cache)}
+    found = {drop.name: drop for drop in drops.scan(project, drops.names(blank.all_units()), cache)}
     return Catalogue(project, selection, found, ledger, builder)
 
 
@@ -340,7 +222,7 @@ def uncommit(catalogue: Catalogue, store: Store, pattern: str) -> list[UnitId]:
     DataError
         If no unit matches.
     """
-    chosen = [unit.id for unit in _units(catalogue) if fnmatchcase(str(unit.id), pattern)]
+    chosen = [unit.id for unit in catalogue.all_units() if fnmatchcase(str(unit.id), pattern)]
     if not chosen:
         raise DataError(f"no unit matches {pattern!r}", remedy="`fringeflow plan` lists the units")
     for unit in chosen:
@@ -353,6 +235,11 @@ def uncommit(catalogue: Catalogue, store: Store, pattern: str) -> list[UnitId]:
 
 def clear_dead_letters(catalogue: Catalogue, store: Store) -> None:
     """Forget earlier failures of what is asked for: a new run tries again."""
-    wanted = {str(unit.id) for unit in _units(catalogue)}
+    wanted = {str(unit.id) for unit in catalogue.all_units()}
     dead = [item.key for item in store.list("dead/")]
     store.delete([key for key in dead if key.removeprefix("dead/").rpartition("/")[0] in wanted])
+
+
+def _arrival(drop: Artefact) -> Arrived:
+    ref = ArtefactRef(name=drop.name, key=drop.key, size=drop.size, sha256=drop.sha256)
+    return Arrived(leaf=drop.name, artefact=ref)

@@ -7,12 +7,13 @@ from typing import Any
 
 from fringeflow import tools
 from fringeflow.catalogue import Catalogue
-from fringeflow.embedded import Workdir, survey
+from fringeflow.embedded import survey
 from fringeflow.graph.build import Selection
 from fringeflow.graph.model import UnitId, digest_of
 from fringeflow.jobs.host import JobHost
 from fringeflow.keys.model import Project
 from fringeflow.store.settings import StoreSettings
+from fringeflow.workdir import Workdir
 
 PAGE = "index.html"
 

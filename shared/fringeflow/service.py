@@ -6,66 +6,23 @@ jobs run in child processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from structlog import get_logger
 
 from fringeflow import announcements
 from fringeflow.bus.attempts import GiveUp, after_failure
-from fringeflow.bus.bus import Bus, Delivery
+from fringeflow.bus.bus import Delivery
 from fringeflow.bus.dead import DeadLetter, to_json
-from fringeflow.catalogue import Catalogue
 from fringeflow.errors import FailureKind, FringeflowError, UnitFailedError
 from fringeflow.events import MEMORY_CLASSES, ArtefactRef, Event, Made, MemoryClass, Task, Work
 from fringeflow.graph.model import Unit, UnitId
-from fringeflow.jobs.host import JobHost, RunningJob
+from fringeflow.jobs.host import RunningJob
 from fringeflow.jobs.request import JobRequest, UnitResult
 from fringeflow.manifest import Manifest
-from fringeflow.slots import Slots
 from fringeflow.store.artefacts import clean_strays
-from fringeflow.store.ledger import Ledger
-from fringeflow.store.objects import Store
-
-
-class Observer:
-    """Whoever wants to watch: the progress display, a log. Watches nothing unless a method is overridden."""
-
-    def counted(self, made: int, total: int) -> None:
-        """Take in how many of the units that are asked for are made."""
-
-    def started(self, job: RunningJob, units: Sequence[Unit]) -> None:
-        """Take in that a job has begun to make `units`."""
-
-    def progressed(self, job: RunningJob, step: str, fraction: float | None) -> None:
-        """Take in that a job has come to `step`."""
-
-    def ended(self, job: RunningJob) -> None:
-        """Take in that a job has ended, well or not."""
-
-    def made(self, manifest: Manifest) -> None:
-        """Take in that a unit has been made and committed."""
-
-    def failed(self, letter: DeadLetter) -> None:
-        """Take in that a unit has been given up."""
-
-
-@dataclass(frozen=True)
-class World:
-    """What a service works with; built once, by whoever runs it."""
-
-    run: str
-    catalogue: Catalogue
-    store: Store
-    ledger: Ledger
-    bus: Bus
-    host: JobHost
-    slots: Slots
-    observers: tuple[Observer, ...] = ()
-    memory_limit_mb: Mapping[MemoryClass, int] = field(default_factory=dict)
-    time_limit_seconds: float | None = None
-    make: str | None = None
-    """``module:function`` that makes the units instead of the stages' entry points."""
+from fringeflow.world import World
 
 
 @dataclass(frozen=True)

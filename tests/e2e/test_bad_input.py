@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -113,24 +112,6 @@ def test_the_folder_of_no_run(tmp_path: Path) -> None:
     assert str(tmp_path) in refused("products", tmp_path).replace("\n", "")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    yield from mounted(folder, "size=6m")
-
-
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"mounting a small file system is not permitted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
 def test_a_full_disk(galaxy: Galaxy, small_disk: Path) -> None:
     done = fringeflow("run", galaxy.master_key, "--workdir", small_disk / "work")
     said = " ".join((done.stdout + done.stderr).split())
@@ -141,17 +122,11 @@ def test_a_full_disk(galaxy: Galaxy, small_disk: Path) -> None:
     assert products(small_disk / "work") == {}
 
 
-def test_a_read_only_folder(galaxy: Galaxy, tmp_path: Path) -> None:
-    folder = tmp_path / "locked"
-    folder.mkdir()
-    for _ in mounted(folder, "size=1m"):
-        done = subprocess.run(["mount", "-o", "remount,ro", folder], capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"remounting is not permitted here: {done.stderr.strip()}")
-        said = refused("run", galaxy.master_key, "--workdir", folder / "work")
-        assert str(folder) in said
-        assert "read-only" in said
-        assert "remedy" in said
+def test_a_read_only_folder(galaxy: Galaxy, read_only_disk: Path) -> None:
+    said = refused("run", galaxy.master_key, "--workdir", read_only_disk / "work")
+    assert str(read_only_disk) in said
+    assert "read-only" in said
+    assert "remedy" in said
 
 
 def two_targets(galaxy: Galaxy, folder: Path, path: str, velocity: str = "1000.0") -> Path:

@@ -13,10 +13,10 @@ from fringeflow import tools
 from fringeflow.cli.console import console
 from fringeflow.cli.products import products
 from fringeflow.cli.run import Request, make, report
-from fringeflow.embedded import Workdir
 from fringeflow.jobs.host import JobHost
 from fringeflow.keys.project import load_or_raise
 from fringeflow.store.settings import StoreSettings
+from fringeflow.workdir import Workdir
 
 MEASUREMENT_SET = "ngc5921.ms"
 

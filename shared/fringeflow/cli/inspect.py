@@ -13,12 +13,13 @@ from rich.tree import Tree
 
 from fringeflow.cli.console import console
 from fringeflow.cli.keys_json import project_as_data
-from fringeflow.embedded import Workdir, survey
+from fringeflow.embedded import survey
 from fringeflow.graph.build import STAGES, Selection
 from fringeflow.graph.model import Graph, Unit
 from fringeflow.keys.model import Project
 from fringeflow.keys.problems import Problem
 from fringeflow.keys.project import check_data, load, load_or_raise
+from fringeflow.workdir import Workdir
 
 
 def check(master_key: Path, *, as_json: bool, lenient: bool) -> int:

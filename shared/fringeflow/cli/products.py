@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.tree import Tree
 
 from fringeflow.cli.console import console
-from fringeflow.embedded import Workdir
 from fringeflow.errors import MissingInputError
 from fringeflow.graph.model import UnitId
 from fringeflow.layout import INDEX
@@ -20,6 +19,7 @@ from fringeflow.manifest import Artefact, Input, Manifest
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import open_store
 from fringeflow.store.settings import StoreSettings
+from fringeflow.workdir import Workdir
 
 
 def products(directory: Path, *, lineage: str | None, as_json: bool) -> int:

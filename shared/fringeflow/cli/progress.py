@@ -17,7 +17,7 @@ from fringeflow.bus.dead import DeadLetter
 from fringeflow.graph.model import Unit
 from fringeflow.jobs.host import RunningJob
 from fringeflow.manifest import Manifest
-from fringeflow.service import Observer
+from fringeflow.world import Observer
 
 
 class Display(Observer):

@@ -20,13 +20,14 @@ from fringeflow import logs, page
 from fringeflow.cli.console import console
 from fringeflow.cli.inspect import said
 from fringeflow.cli.progress import Display
-from fringeflow.embedded import EmbeddedRun, Outcome, Workdir
+from fringeflow.embedded import EmbeddedRun, Outcome
 from fringeflow.errors import DataError
 from fringeflow.graph.build import STAGES, Selection
 from fringeflow.keys.model import Project
 from fringeflow.keys.profiles import PROFILES, with_profile
 from fringeflow.keys.project import KeysError, load
 from fringeflow.settings import Settings
+from fringeflow.workdir import Workdir
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""The folders of a run, and the lock that keeps two runs out of the same ones."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fringeflow.errors import DataError, ReadOnlyError
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """The folders of a run."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """Where artefacts and manifests lie."""
+        return self.root / "store"
+
+    @property
+    def scratch(self) -> Path:
+        """Where jobs work."""
+        return self.root / "scratch"
+
+    @property
+    def products(self) -> Path:
+        """Where finished products are laid out."""
+        return self.root / "products"
+
+    @property
+    def logs(self) -> Path:
+        """Where the logs of jobs go."""
+        return self.root / "logs"
+
+    @property
+    def digests(self) -> Path:
+        """Where digests of inputs read in place are remembered."""
+        return self.root / "digests"
+
+    def create(self) -> None:
+        """Make the folders; raise `ReadOnlyError` where that is not allowed."""
+        for folder in (self.store, self.scratch, self.products, self.logs):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):  # has no name: nothing is left whatever happens
+                    pass
+            except PermissionError as error:
+                raise _read_only(folder) from error
+            except OSError as error:
+                if error.errno == errno.EROFS:
+                    raise _read_only(folder) from error
+                raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one run; the lock goes with the process, however it ends."""
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataError(
+                    f"another run is using {self.root}", remedy="wait for it, or give another --workdir"
+                ) from error
+            yield
+
+
+def _read_only(folder: Path) -> ReadOnlyError:
+    return ReadOnlyError(
+        f"cannot write to {folder}: read-only or not permitted", remedy="give a --workdir that you may write to"
+    )

@@ -153,8 +153,10 @@ class Service:
     def _begin(self, delivery: Delivery[Task]) -> None:
         task = delivery.message
         units = tuple(unit for item in task.units if (unit := self._still_to_make(item)) is not None)
+        left = {unit.id for unit in units}
+        self._forget(item for item in task.units if UnitId.parse(item.unit) not in left)
         if not units:
-            self._close(delivery)
+            delivery.ack()
             return
         request = JobRequest(
             stage=self.stage,
@@ -324,6 +326,9 @@ class Service:
             get_logger(__name__).error("dead letter not kept", unit=letter.unit, reason=str(error))
 
     def _close(self, delivery: Delivery[Task]) -> None:
-        units = delivery.message.units
-        self._ordered.difference_update((UnitId.parse(item.unit), item.work_key) for item in units)
+        self._forget(delivery.message.units)
         delivery.ack()
+
+    def _forget(self, works: Iterable[Work]) -> None:
+        """Take note that these are no longer on order."""
+        self._ordered.difference_update((UnitId.parse(item.unit), item.work_key) for item in works)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fringeflow.graph import derived, imaging, postprocess, staging
 from fringeflow.graph.model import Graph, Lookup, UnitId
@@ -43,9 +43,20 @@ def build(project: Project, target: str, leaves: Mapping[str, str], lookup: Look
     staging.add_units(project, target, graph)
     imaging.add_units(project, target, graph)
     postprocess.add_units(project, target, graph)
-    for note in derived.add_units(project, target, graph):
+    for note in (*derived.add_units(project, target, graph), *_not_made(project, target)):
         graph.note(note)
     return graph
+
+
+def _not_made(project: Project, target: str) -> Iterator[str]:
+    """Yield what the keys ask for of `target` that this version does not make."""
+    wanted = project.targets[target]
+    if wanted.mosaic_parts:
+        yield f"{target}: the linear mosaic of {', '.join(wanted.mosaic_parts)} is not made; its parts are"
+    for config in project.configs_with_data(target):
+        for feathered in project.interf_configs[config].feather_configs:
+            if wanted.singledish:
+                yield f"{target} {feathered}: feathering with single-dish data is not made; {config} is"
 
 
 def wanted(graph: Graph, selection: Selection) -> set[UnitId]:

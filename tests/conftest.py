@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fringeflow.jobs import casa
+
+# Examples are judged by what they show, never by how long a busy machine took to make them.
+settings.register_profile("fringeflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fringeflow")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

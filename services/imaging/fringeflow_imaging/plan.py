@@ -55,6 +55,7 @@ def describe(ms: Path, *, line: bool) -> Visibilities:
         if not rows:
             raise DataError(f"{ms} holds no visibilities", remedy="check what staging selected")
         fields = np.unique(main.getcol("FIELD_ID"))
+        pairs = np.unique(np.stack([main.getcol("ANTENNA1"), main.getcol("ANTENNA2")]), axis=1)
     with _table(ms / "ANTENNA") as antennas:
         positions, dishes = antennas.getcol("POSITION").T, antennas.getcol("DISH_DIAMETER")
     with _table(ms / "FIELD") as table:
@@ -66,7 +67,7 @@ def describe(ms: Path, *, line: bool) -> Visibilities:
     if line:
         _check_grid(ms, frequencies, frames)
     return Visibilities(
-        baseline_m=_baseline(ms, positions),
+        baseline_m=_baseline(ms, positions, pairs),
         dish_m=float(dishes[dishes > 0].min()) if (dishes > 0).any() else _no_dish(ms),
         frequency_hz=float(np.mean([f.mean() for f in frequencies])),
         offsets_arcsec=_extent(directions),
@@ -87,13 +88,26 @@ def _check_grid(ms: Path, frequencies: list[Any], frames: list[int]) -> None:
         raise DataError(f"the channels of {ms} are not in the LSRK frame", remedy="stage it again")
 
 
-def _baseline(ms: Path, positions: Any) -> float:
-    used = positions[np.abs(positions).sum(axis=1) > 0]
-    first, second = np.triu_indices(len(used), 1)
-    lengths = np.linalg.norm(used[first] - used[second], axis=1)
-    if not lengths.size:
-        raise DataError(f"{ms} has fewer than two antennas")
-    return float(np.percentile(lengths, 95))
+def _baseline(ms: Path, positions: Any, pairs: Any) -> float:
+    if not (pairs[0] != pairs[1]).any():
+        raise DataError(f"{ms} has fewer than two antennas", remedy="check what staging selected")
+    return baseline_percentile_m(positions, pairs)
+
+
+def baseline_percentile_m(positions_m: Any, pairs: Any) -> float:
+    """Return the 95th percentile of the lengths of the baselines that were observed.
+
+    Antennas of different arrays in one measurement set may be far apart without ever having been correlated.
+
+    Parameters
+    ----------
+    positions_m
+        (antennas, 3).
+    pairs
+        (2, baselines): numbers of the antennas of each baseline; autocorrelations do not count.
+    """
+    first, second = pairs[:, pairs[0] != pairs[1]]
+    return float(np.percentile(np.linalg.norm(positions_m[first] - positions_m[second], axis=1), 95))
 
 
 def _extent(directions: Any) -> tuple[float, float]:

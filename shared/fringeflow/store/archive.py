@@ -7,6 +7,7 @@ their tables: the number of rows can be found nowhere else.
 from __future__ import annotations
 
 import io
+import posixpath
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -154,8 +155,38 @@ def _extract(content: Digesting, folder: Path, what: str, suffix: str) -> None:
 
 def _extract_tar(source: io.RawIOBase | zstandard.ZstdDecompressionReader, mode: str, folder: Path) -> None:
     with faults(str(folder), str(folder.parent)), tarfile.open(fileobj=source, mode=mode) as archive:  # type: ignore[call-overload]
-        archive.extractall(folder, filter="data")
+        for member in archive:
+            _extract_member(archive, member, folder)
         exhaust(iter(lambda: source.read(1 << 20), b""))
+
+
+def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one file, folder or link below `folder` and nothing outside (Python 3.11.2 has no extraction filters)."""
+    if _leads_outside(member.name) or (
+        member.issym() and _leads_outside(member.linkname, posixpath.dirname(member.name))
+    ):
+        raise tarfile.TarError(f"{member.name} leads outside the archive's folder")
+    target = folder / member.name
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    if member.issym():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(member.linkname)
+        return
+    content = archive.extractfile(member) if member.isreg() else None
+    if content is None:
+        raise tarfile.TarError(f"{member.name} is neither file, folder nor link")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("wb") as file:
+        shutil.copyfileobj(content, file, 1 << 20)
+        if file.tell() != member.size:
+            raise tarfile.ReadError(f"{member.name} ends early")
+
+
+def _leads_outside(name: str, start: str = "") -> bool:
+    normal = posixpath.normpath(posixpath.join(start, name))
+    return normal.startswith(("/", "../")) or normal == ".."
 
 
 def _tables(folder: Path) -> list[Path]:

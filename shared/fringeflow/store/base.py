@@ -20,7 +20,7 @@ from fringeflow.store.faults import corrupt, faults
 
 BLOCK = 1 << 20  # bytes read at a time
 
-_UNFIT = re.compile(r"(^|/)(\.{0,2}|[A-Za-z]:|[^/]*#\d+)(/|$)")  # a drive letter is a path to the client
+_UNFIT = re.compile(r"(^|/)(\.{0,2}|[^/]*:|[^/]*#\d+)(/|$)")  # a drive letter is a path to the client
 
 
 @dataclass(frozen=True)

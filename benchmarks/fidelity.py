@@ -1,11 +1,12 @@
 """Measures how far two product trees of the same project are apart, product by product, and prints a table.
 
-    python benchmarks/fidelity.py OURS REFERENCE [--root ngc5921_vla_hi21cm]
+    python benchmarks/fidelity.py OURS REFERENCE [--root ngc5921_vla_hi21cm] [--continuum ngc5921_vla_cont]
 
 Arrays must be on the same grid. `corr` is the Pearson correlation over the pixels that are finite in both. `ratio` is
 the sum of ours over the sum of the reference inside the reference's native strict mask (for maps: where it has any
-channel), where the signal is. `overlap` is intersection over union of masks. `noise` is the median ratio of noise
-cubes outside the reference's broad mask. `beam` is the relative difference of BMAJ.
+channel), where the signal is; for a continuum image above 3 sigma of the reference's. `overlap` is intersection over
+union of masks. `noise` is the median ratio of noise cubes outside the reference's broad mask. `beam` is the relative
+difference of BMAJ.
 """
 
 from __future__ import annotations
@@ -70,27 +71,40 @@ def row(ours: Image, theirs: Image, name: str, signal: NDArray[np.bool_], broad:
     return figures
 
 
+def robust_sigma(data: Array) -> float:
+    """Return the width of `data` by its median absolute deviation."""
+    good = data[np.isfinite(data)]
+    return float(1.4826 * np.median(np.abs(good - np.median(good))))
+
+
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ours", type=Path)
     parser.add_argument("reference", type=Path)
     parser.add_argument("--root", default="ngc5921_vla_hi21cm")
+    parser.add_argument("--continuum", default="ngc5921_vla_cont")
     options = parser.parse_args()
     masks = [load(options.reference, "derived", f"{options.root}_{name}") for name in ("strictmask", "broadmask")]
     if masks[0] is None or masks[1] is None:
         print(f"no masks of {options.root} below {options.reference}", file=sys.stderr)
         return 1
     signal, broad = (mask.data > 0.5 for mask in masks if mask is not None)
+    rows = [(options.root, stage, ext, signal, broad) for stage, ext in PRODUCTS]
+    image = load(options.reference, "imaging", options.continuum)
+    if image is not None:
+        bright = np.abs(image.data) > 3 * robust_sigma(image.data)
+        rows += [(options.continuum, "imaging", ext, bright, bright) for ext in ("", "_model", "_residual")]
     columns = ("corr", "ratio", "overlap", "noise", "beam")
     print(f"{'product':38} " + " ".join(f"{column:>8}" for column in columns))
-    for stage, ext in PRODUCTS:
-        pair = [load(tree, stage, options.root + ext) for tree in (options.ours, options.reference)]
+    for root, stage, ext, region, outside in rows:
+        pair = [load(tree, stage, root + ext) for tree in (options.ours, options.reference)]
         if pair[0] is None or pair[1] is None:
             continue
-        figures = row(pair[0], pair[1], ext, signal, broad)
+        figures = row(pair[0], pair[1], ext, region, outside)
         shown = " ".join(f"{figures[column]:8.3f}" if column in figures else " " * 8 for column in columns)
-        print(f"{stage + '/' + (ext.strip('_') or 'cube'):38} {shown}")
+        name = ext.strip("_") or "cube" if root == options.root else f"continuum{ext}"
+        print(f"{stage + '/' + name:38} {shown}")
     return 0
 
 

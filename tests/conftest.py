@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fringeflow.jobs import casa
+from tests.broker import Broker, private_broker
+from tests.gateway import Gateway, private_gateway
 
 # Examples are judged by what they show, never by how long a busy machine took to make them.
 settings.register_profile("fringeflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,6 +35,20 @@ def reference() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the reference products are not here: {SHARED} does not exist")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """The RabbitMQ of this session; whoever ends it starts it again."""
+    with private_broker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[Gateway]:
+    """The S3 server of this session; whoever ends it starts it again."""
+    with private_gateway() as gateway:
+        yield gateway
 
 
 @pytest.fixture

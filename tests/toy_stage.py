@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ def make(job: Job) -> None:
     """Do what each order's recipe says, then write the texts of the inputs and the recipe's own."""
     for order in job.orders:
         recipe = order.unit.recipe
+        if "diary" in recipe:
+            with Path(recipe["diary"]).open("a") as diary:
+                diary.write(f"{order.unit.id} {os.getpid()} {time.time():.3f}\n")
         job.progress("toying", 0.5)
         act(recipe)
         texts = [path.read_text() for paths in order.inputs.values() for path in paths.values()]
@@ -27,6 +31,8 @@ def make(job: Job) -> None:
 
 def act(recipe: Mapping[str, Any]) -> None:
     """Fail as `recipe` says; with a `flag` file, only until the file is there."""
+    if "seconds" in recipe:
+        time.sleep(float(recipe["seconds"]))
     flag = recipe.get("flag")
     if flag is not None:
         if Path(flag).exists():

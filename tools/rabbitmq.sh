@@ -3,6 +3,8 @@
 #   tools/rabbitmq.sh start BASE PORT   install RabbitMQ if it is absent, start a broker that keeps its files in the
 #                                       folder BASE, return when it answers on PORT (BASE keeps its data if restarted);
 #                                       it uses the ports PORT to PORT+2
+#                                       CONSUMER_TIMEOUT_MS is its acknowledgement timeout, looked at every
+#                                       CHANNEL_TICK_MS
 #   tools/rabbitmq.sh stop BASE         stop the broker of BASE and its epmd; the data stay
 #   tools/rabbitmq.sh kill BASE         the same without a goodbye (kill -9)
 set -euo pipefail
@@ -17,9 +19,11 @@ install_server() {
     command -v apt-get >/dev/null || fail "RabbitMQ is not installed and there is no apt-get: install rabbitmq-server" 69
     [ "$(id -u)" = 0 ] || fail "RabbitMQ is not installed: run as root 'apt-get install rabbitmq-server'" 69
     echo "installing rabbitmq-server" >&2
+    exec 9> "${TMPDIR:-/tmp}/fringeflow-install.lock" && flock 9  # apt bears one at a time
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq update >&2 && apt-get -qq install -y --no-install-recommends rabbitmq-server >&2 ||
         fail "apt-get could not install rabbitmq-server" 69
+    exec 9>&-
 }
 
 configure() {
@@ -45,7 +49,7 @@ export RABBITMQ_ENABLED_PLUGINS_FILE="$base/enabled_plugins"
 export RABBITMQ_DIST_PORT=$((port + 1)) RABBITMQ_NODE_IP_ADDRESS=127.0.0.1
 export ERL_EPMD_PORT=$((port + 2)) ERL_EPMD_ADDRESS=127.0.0.1
 # two schedulers that sleep when there is nothing to do: the broker shares its cores with the tests
-export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -rabbit channel_tick_interval ${CHANNEL_TICK_MS:-60000}"
 ENV
     echo "$port" > "$base/port"
 }

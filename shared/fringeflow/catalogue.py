@@ -5,7 +5,8 @@ It knows nothing of queues and jobs. Everything in it can be rebuilt from the ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cached_property
 from typing import Protocol
 
 from fringeflow.drops import Drops
@@ -50,12 +51,13 @@ class Catalogue:
         self.selection = selection
         self.drops = drops
         self._ledger = ledger
-        self._known: dict[tuple[UnitId, str], Manifest | None] = {}
+        self._known: dict[str, dict[tuple[UnitId, str], Manifest | None]] = {}  # by target
+        self._leaves: tuple[Drops, dict[str, str]] = {}, {}
         self._graphs: dict[str, Graph] = {}
         self._wanted: dict[str, set[UnitId]] = {}
         self._counts: dict[str, tuple[int, int]] = {}
 
-    @property
+    @cached_property
     def targets(self) -> tuple[str, ...]:
         """The targets that are asked for, sorted."""
         chosen = self.selection.targets or tuple(self.project.targets)
@@ -64,8 +66,7 @@ class Catalogue:
     def graph(self, target: str) -> Graph:
         """Return the graph of `target` as of now."""
         if target not in self._graphs:
-            leaves = {name: drop.sha256 for name, drop in self.drops.items()}
-            self._graphs[target] = graph = self._build(self.project, target, leaves, self._lookup)
+            self._graphs[target] = graph = self._build(self.project, target, self._digests(), self._lookup)
             self._wanted[target] = wanted(graph, self.selection)
         return self._graphs[target]
 
@@ -109,16 +110,25 @@ class Catalogue:
 
     def note(self, unit: UnitId, work_key: str) -> Manifest | None:
         """Take in that `unit` may have been made; return its manifest if so."""
-        self._known.pop((unit, work_key), None)
+        known = self._known.setdefault(unit.target, {})
+        if (found := known.get((unit, work_key))) is not None:
+            return found
+        known.pop((unit, work_key), None)
         manifest = self._find(unit, work_key)
         if manifest is not None:
             self._graphs.pop(unit.target, None)
         return manifest
 
-    def refresh(self) -> None:
-        """Forget what was found absent: others may have made it since."""
-        self._known = {key: manifest for key, manifest in self._known.items() if manifest is not None}
-        self._graphs.clear()
+    def is_made(self, unit: UnitId, work_key: str) -> bool:
+        """Return whether `unit` with `work_key` is known to have been made; does not look."""
+        return self._known.get(unit.target, {}).get((unit, work_key)) is not None
+
+    def refresh(self, targets: Collection[str] | None = None) -> None:
+        """Forget what was found absent, of all targets unless some are named: others may have made it since."""
+        for target in {*self._known, *self._graphs} if targets is None else targets:
+            known = self._known.get(target, {})
+            self._known[target] = {key: manifest for key, manifest in known.items() if manifest is not None}
+            self._graphs.pop(target, None)
 
     def task_unit(self, unit: Unit) -> TaskUnit:
         """Return `unit` with the artefacts and facts a job needs to make it; all it needs must have been made."""
@@ -167,6 +177,13 @@ class Catalogue:
         return None if manifest is None else manifest.facts
 
     def _find(self, unit: UnitId, work_key: str) -> Manifest | None:
-        if (unit, work_key) not in self._known:
-            self._known[unit, work_key] = self._ledger.get(unit, work_key)
-        return self._known[unit, work_key]
+        known = self._known.setdefault(unit.target, {})
+        if (unit, work_key) not in known:
+            known[unit, work_key] = self._ledger.get(unit, work_key)
+        return known[unit, work_key]
+
+    def _digests(self) -> Mapping[str, str]:
+        """Return the digest of every dropped input; drawn up once for as long as the drops are the same."""
+        if self._leaves[0] is not self.drops:
+            self._leaves = self.drops, {name: drop.sha256 for name, drop in self.drops.items()}
+        return self._leaves[1]

@@ -18,14 +18,19 @@ Drops = Mapping[str, Artefact]
 
 
 def names(units: Iterable[Unit]) -> list[str]:
-    """Return the names of all dropped inputs that `units` read, each once."""
-    return sorted({leaf for unit in units for leaf in unit.leaves})
+    """Return the names of all dropped inputs that `units` read or welcome, each once."""
+    return sorted({leaf for unit in units for leaf in (*unit.leaves, *unit.welcome)})
 
 
 def roots_for(name: str, roots: Roots) -> tuple[tuple[Path, ...], str]:
     """Return where the dropped input `name` is looked for, and its path below those folders."""
     prefix, _, relative = name.partition("/")
-    folders = {"incoming": roots.ms, "cleanmask": roots.cleanmask, "singledish": roots.singledish}
+    folders = {
+        "incoming": roots.ms,
+        "cleanmask": roots.cleanmask,
+        "singledish": roots.singledish,
+        "vfield": roots.vfield,
+    }
     return folders[prefix], relative
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from multiprocessing.connection import wait
 
-import psutil
-
 from fringeflow import announcements, drops
 from fringeflow.bus.bus import Bus
 from fringeflow.bus.dead import DeadLetter
@@ -23,7 +21,7 @@ from fringeflow.bus.settings import BusSettings
 from fringeflow.catalogue import Builder, Catalogue, ManifestSource, NoManifests
 from fringeflow.errors import DataError
 from fringeflow.events import MEMORY_CLASSES, Arrived, ArtefactRef
-from fringeflow.graph.build import STAGES, Selection, build
+from fringeflow.graph.build import CASA_STAGES, STAGES, Selection, build
 from fringeflow.graph.model import UnitId
 from fringeflow.jobs.host import JobHost
 from fringeflow.keys.model import Project
@@ -31,14 +29,12 @@ from fringeflow.layout import ProductTree
 from fringeflow.manifest import Artefact, Manifest
 from fringeflow.service import Service
 from fringeflow.settings import JobSettings
-from fringeflow.slots import Slots
+from fringeflow.slots import Slots, memory_for_jobs_mb
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import Store, StoreSettings, open_store
 from fringeflow.workdir import Workdir
 from fringeflow.world import Layer, Log, Observer, World
 
-# What the operating system and this process keep for themselves.
-_MEMORY_SHARE = 0.8
 _IDLE_SECONDS = 0.2
 _PREFETCH = 1000  # in one process nobody else wants the tasks
 _GRACE_SECONDS = 5.0
@@ -121,9 +117,17 @@ class EmbeddedRun:
         bus = Bus(BusSettings(tasks_prefetch=_PREFETCH), FileJournal(self._workdir.root / "journal.jsonl"))
         bus.declare(STAGES)
         cores = self._jobs.count or len(os.sched_getaffinity(0))
-        memory_mb = self._jobs.memory_mb or int(psutil.virtual_memory().total / 2**20 * _MEMORY_SHARE)
+        memory_mb = self._jobs.memory_mb or memory_for_jobs_mb()
         workdir = self._workdir
-        with JobHost(workdir.scratch, settings, log_folder=workdir.logs, digest_cache=workdir.digests) as host:
+        with JobHost(
+            workdir.scratch,
+            settings,
+            log_folder=workdir.logs,
+            digest_cache=workdir.digests,
+            with_casa=any(
+                unit.id.stage in CASA_STAGES and catalogue.manifest(unit.id) is None for unit in catalogue.all_units()
+            ),
+        ) as host:
             host.sweep()
             world = World(
                 run=self._id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 _ALL_ONES = 0xFFFFFFFF
 
@@ -22,7 +23,16 @@ class Sum:
         data = self._rest + data
         whole = len(data) - len(data) % 4
         self._rest = data[whole:]
-        self.value += int(np.frombuffer(data[:whole], dtype=">u4").sum(dtype=np.uint64))
+        self._carry(int(np.frombuffer(data[:whole], dtype=">u4").sum(dtype=np.uint64)))
+
+    def add_words(self, words: NDArray[np.uint32]) -> None:
+        """Add the words that come next, as numbers; what was added before must have been whole words."""
+        if self._rest:
+            raise ValueError("the bytes added before do not end with a whole word")
+        self._carry(int(words.sum(dtype=np.uint64)))
+
+    def _carry(self, amount: int) -> None:
+        self.value += amount
         while self.value > _ALL_ONES:
             self.value = (self.value & _ALL_ONES) + (self.value >> 32)
 

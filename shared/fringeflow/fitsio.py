@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from fringeflow.fitschecksum import Sum
+from fringeflow.fitstiles import BLOCK, TileWriter, header_bytes, put_limits
 
 PixelType = Literal["float32", "int16", "uint8"]
 
-_BLOCK = 2880
 _BITPIX: Mapping[PixelType, tuple[int, str]] = {"float32": (-32, ">f4"), "int16": (16, ">i2"), "uint8": (8, "u1")}
 _STRUCTURE = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|DATAMAX|DATAMIN|END"
@@ -41,7 +41,8 @@ class Planes:
     Parameters
     ----------
     path
-        The file; the first HDU that holds an image is read. It may be compressed with gzip, at the price of speed.
+        The file; the first HDU that holds an image is read. It may be compressed: by tiles or, at the price of speed,
+        as a whole with gzip.
 
     Raises
     ------
@@ -94,6 +95,92 @@ class Planes:
         return np.asarray(self._hdu.section[(*chosen, slice(None), slice(None))], dtype=np.float32)
 
 
+@contextlib.contextmanager
+def cube_writer(
+    path: Path, header: fits.Header, shape: tuple[int, ...], *, dtype: PixelType = "float32"
+) -> Iterator[CubeWriter]:
+    """Give what an image or cube is written with plane by plane (see `write_cube`); several may be open at once.
+
+    The file appears when the context ends without an error. If its name ends in ``.fz`` it is tile-compressed,
+    without loss (see `fitstiles`).
+    """
+    with _draft(path) as draft, draft.open("wb") as stream:
+        writer = CubeWriter(stream, header, shape, dtype, compress=path.suffix == ".fz")
+        yield writer
+        writer.finish()
+
+
+class CubeWriter:
+    """Writes a FITS file plane by plane (see `cube_writer`)."""
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        header: fits.Header,
+        shape: tuple[int, ...],
+        dtype: PixelType = "float32",
+        *,
+        compress: bool = False,
+    ) -> None:
+        self._stream = stream
+        self._shape = tuple(shape)
+        self._count = int(np.prod(shape[:-2]))
+        self._disk = np.dtype(_BITPIX[dtype][1])
+        self._cards = _framed(header, _BITPIX[dtype][0], shape)
+        self._tiles = TileWriter(stream, self._cards, self._count) if compress else None
+        self._room = 0 if compress else stream.write(header_bytes(self._cards, 0))
+        self._total = Sum()
+        self._limits = (np.inf, -np.inf)
+        self._done = 0
+
+    def append(self, plane: NDArray[Any]) -> None:
+        """Write the next plane.
+
+        Raises
+        ------
+        ValueError
+            It has not the shape of a plane, or is one too many.
+        """
+        if plane.shape != self._shape[-2:] or self._done == self._count:
+            raise ValueError(f"plane {self._done} has shape {plane.shape}: not one of a cube of shape {self._shape}")
+        native = np.ascontiguousarray(plane, dtype=self._disk.newbyteorder("="))
+        stored = native if self._disk.isnative else native.byteswap()
+        if self._tiles:
+            self._tiles.append(stored)
+        else:
+            self._write(native, stored)
+        low, high = _limits(native)
+        self._limits = (min(self._limits[0], low), max(self._limits[1], high))
+        self._done += 1
+
+    def finish(self) -> None:
+        """Write what is known only after the last plane.
+
+        Raises
+        ------
+        ValueError
+            Planes are missing.
+        """
+        if self._done != self._count:
+            raise ValueError(f"{self._done} planes instead of {self._count}")
+        if self._tiles:
+            self._tiles.finish(self._limits)
+            return
+        padding = b"\0" * (-self._stream.tell() % BLOCK)
+        self._stream.write(padding)
+        self._total.add(padding)
+        self._stream.seek(0)
+        self._stream.write(_finished(self._cards, self._room, self._total.value, self._limits))
+
+    def _write(self, native: NDArray[Any], stored: NDArray[Any]) -> None:
+        data = stored.data.cast("B") if stored.size else b""
+        self._stream.write(data)
+        if native.itemsize == 4:
+            self._total.add_words(native.view(np.uint32))
+        else:
+            self._total.add(bytes(data))
+
+
 def write_cube(
     path: Path,
     header: fits.Header,
@@ -124,16 +211,9 @@ def write_cube(
     ValueError
         The planes are not of that shape or not that many.
     """
-    cards = _framed(header, _BITPIX[dtype][0], shape)
-    with _draft(path) as draft, draft.open("wb") as stream:
-        room = stream.write(_text(cards, 0))
-        total = Sum()
-        limits = _write_planes(stream, total, planes, shape, _BITPIX[dtype][1])
-        padding = b"\0" * (-stream.tell() % _BLOCK)
-        stream.write(padding)
-        total.add(padding)
-        stream.seek(0)
-        stream.write(_finished(cards, room, total.value, limits))
+    with cube_writer(path, header, shape, dtype=dtype) as writer:
+        for plane in planes:
+            writer.append(plane)
 
 
 def provenance(
@@ -207,7 +287,9 @@ def _image_of(hdus: fits.HDUList, path: Path) -> Any:
     found = next((hdu for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2), None)
     if found is None:
         raise CorruptInputError(f"{path} holds no image", remedy="make it again")
-    if path.suffix != ".gz" and path.stat().st_size < found.fileinfo()["datLoc"] + found.size:
+    place = found.fileinfo()
+    size = place["datSpan"] if isinstance(found, fits.CompImageHDU) else found.size
+    if path.suffix != ".gz" and path.stat().st_size < place["datLoc"] + size:
         raise CorruptInputError(f"{path} is shorter than its header says", remedy="make it again")
     return found
 
@@ -221,7 +303,7 @@ def _spectral_axis(header: fits.Header, path: Path) -> int | None:
             found = axis
         elif header[f"NAXIS{axis}"] > 1:
             raise DataError(
-                f"{path}: axis {axis} ({kind or 'unnamed'}) has {header[f'NAXIS{axis}']} planes",
+                f"{path}: axis {axis} (CTYPE{axis} {kind or 'missing'}) has {header[f'NAXIS{axis}']} planes",
                 remedy="only celestial and spectral axes may be longer than one; select Stokes I",
             )
     return found
@@ -267,26 +349,15 @@ def _draft(path: Path) -> Iterator[Path]:
         raise
 
 
-def _write_planes(
-    stream: BinaryIO, total: Sum, planes: Iterable[NDArray[Any]], shape: tuple[int, ...], disk: str
-) -> tuple[float, float]:
-    """Append all planes; return the smallest and largest finite value (smallest > largest if there is none)."""
-    low, high, done = np.inf, -np.inf, 0
-    count = int(np.prod(shape[:-2]))
-    for plane in planes:
-        if plane.shape != tuple(shape[-2:]) or done == count:
-            raise ValueError(f"plane {done} has shape {plane.shape}: not one of a cube of shape {shape}")
-        stored = np.ascontiguousarray(plane, dtype=disk)
-        data = stored.tobytes()
-        stream.write(data)
-        total.add(data)
-        finite = stored[np.isfinite(stored)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-        done += 1
-    if done != count:
-        raise ValueError(f"{done} planes instead of {count}")
-    return low, high
+def _limits(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest finite value (smallest > largest if there is none)."""
+    if not values.size:
+        return np.inf, -np.inf
+    low, high = float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+    if np.isfinite(low) and np.isfinite(high):
+        return low, high
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (np.inf, -np.inf)
 
 
 def _framed(header: fits.Header, bitpix: int, shape: tuple[int, ...]) -> fits.Header:
@@ -302,20 +373,9 @@ def _framed(header: fits.Header, bitpix: int, shape: tuple[int, ...]) -> fits.He
 
 
 def _finished(cards: fits.Header, room: int, datasum: int, limits: tuple[float, float]) -> bytes:
-    if limits[0] > limits[1]:
-        cards.remove("DATAMAX")
-        cards.remove("DATAMIN")
-    else:
-        cards["DATAMIN"], cards["DATAMAX"] = limits
+    put_limits(cards, limits)
     cards["DATASUM"] = str(datasum)
     whole = Sum(datasum)
-    whole.add(_text(cards, room))
+    whole.add(header_bytes(cards, room))
     cards["CHECKSUM"] = whole.encoded_complement()
-    return _text(cards, room)
-
-
-def _text(cards: fits.Header, room: int) -> bytes:
-    """Return the header as it stands on disk, filled with blank cards to `room` bytes should it have shrunk."""
-    text = cards.tostring(sep="", endcard=False, padding=False)
-    text = text.ljust(room - _BLOCK) + "END".ljust(80)
-    return str(text + " " * (-len(text) % _BLOCK)).encode("ascii")
+    return header_bytes(cards, room)

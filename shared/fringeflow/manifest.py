@@ -36,6 +36,7 @@ class Manifest(Frozen):
     unit: UnitId
     work_key: str
     revision: int
+    fact: str = Field(default="unit.made", description="what is announced of it")
     recipe: Mapping[str, Any]
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Artefact, ...] = ()

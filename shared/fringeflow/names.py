@@ -10,7 +10,7 @@ import re
 
 def tidy(name: str) -> str:
     """Return `name` with runs of underscores collapsed and no underscore before a dot."""
-    return re.sub(r"_+", "_", name).replace("_.", ".")
+    return (re.sub(r"_+", "_", name) if "__" in name else name).replace("_.", ".")
 
 
 def cube(target: str, config: str, product: str, ext: str = "", suffix: str = ".fits") -> str:

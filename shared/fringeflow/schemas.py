@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from fringeflow import events
 from fringeflow.bus import topology
 from fringeflow.bus.dead import DeadLetter
-from fringeflow.bus.settings import BusSettings
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 STAGES = tuple(topology.LISTENS)
+_KINDS = ("events", *(f"tasks.{name}" for name in events.MEMORY_CLASSES))
 
 
 def documents() -> dict[str, dict[str, Any]]:
@@ -46,7 +46,7 @@ def text_of(document: dict[str, Any]) -> str:
 def asyncapi() -> dict[str, Any]:
     """Return the AsyncAPI 3.0 document: the exchanges and queues, what is on them, who sends and who listens."""
     messages = {fact: _message(fact) for fact in events.FACTS} | {"task": _task_message()}
-    stage_queues = {f"{stage}.{kind}": _queue(stage, kind) for stage in STAGES for kind in ("events", "tasks")}
+    stage_queues = {f"{stage}.{kind}": _queue(stage, kind) for stage in STAGES for kind in _KINDS}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -69,9 +69,12 @@ def asyncapi() -> dict[str, Any]:
                 "bindings": _exchange("fringeflow.events", "topic"),
             },
             "tasks": {
-                "address": "{stage}",
+                "address": "{stage}.{class}",
                 "title": "commands inside one service",
-                "parameters": {"stage": {"enum": list(STAGES)}},
+                "parameters": {
+                    "stage": {"enum": list(STAGES)},
+                    "class": {"enum": list(events.MEMORY_CLASSES), "description": "memory class"},
+                },
                 "messages": {"task": _refer("messages", "task")},
                 "bindings": _exchange("fringeflow.tasks", "direct"),
             },
@@ -115,9 +118,9 @@ def _facts_heard_by(stage: str) -> list[str]:
     return [topic.removesuffix(".#") for topic in topology.LISTENS[stage]] + ["unit.made"]
 
 
-def _queue(stage: str, kind: topology.QueueKind) -> dict[str, Any]:
+def _queue(stage: str, kind: str) -> dict[str, Any]:
     heard = _facts_heard_by(stage) if kind == "events" else ["task"]
-    queue = {"name": topology.queue_name(BusSettings(), stage, kind), "durable": True, "exclusive": False}
+    queue = {"name": f"{stage}.{kind}", "durable": True, "exclusive": False}
     return {
         "address": queue["name"],
         "messages": {name: _refer("messages", name) for name in heard},
@@ -131,7 +134,8 @@ def _operations() -> dict[str, Any]:
         "order": {"action": "send", "channel": {"$ref": "#/channels/tasks"}},
     }
     for stage in STAGES:
-        for kind, verb in (("events", "Hear"), ("tasks", "Work")):
+        for kind in _KINDS:
+            verb = "Hear" if kind == "events" else f"Work{kind.removeprefix('tasks.').capitalize()}"
             operations[f"{stage}{verb}"] = {
                 "action": "receive",
                 "channel": {"$ref": f"#/channels/{stage}.{kind}"},

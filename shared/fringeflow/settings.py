@@ -51,6 +51,17 @@ class JobSettings(Frozen):
         return self
 
 
+class HealthSettings(Frozen):
+    """Where a worker answers /healthz, /readyz and /metrics. It tells no secrets, but is open only where it is told."""
+
+    address: str | None = Field(
+        default=None,
+        pattern=r"^[^\s/]+:\d{1,5}$",
+        description="host:port, e.g. 127.0.0.1:8080; port 0: any free one; none: nowhere",
+    )
+    stalled_seconds: float = Field(default=300.0, gt=0, description="a loop that has not turned for so long is dead")
+
+
 class Settings(BaseSettings):
     """Everything an installation decides, read from the environment unless given."""
 
@@ -62,4 +73,8 @@ class Settings(BaseSettings):
     store: StoreSettings | None = Field(default=None, description="none: a folder in the work folder")
     jobs: JobSettings = JobSettings()
     log: LogSettings = LogSettings()
+    health: HealthSettings = HealthSettings()
+    master_key: str = Field(default="master_key.txt", min_length=1, description="name of the master key below keys/")
     reconcile_seconds: float = Field(default=300.0, gt=0, description="between comparisons of store and graph")
+    poll_seconds: float = Field(default=60.0, gt=0, description="between looks for keys and inputs nobody told of")
+    claim_seconds: float = Field(default=60.0, gt=0, description="after which a silent worker's unit is another's")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from structlog import get_logger
 
 from fringeflow.bus.bus import Bus
 from fringeflow.bus.dead import DeadLetter
 from fringeflow.catalogue import Catalogue
-from fringeflow.events import MemoryClass
+from fringeflow.claims import Claims
+from fringeflow.events import MEMORY_CLASSES, Event, FailureKind, MemoryClass, Task
 from fringeflow.graph.model import Unit
 from fringeflow.jobs.host import JobHost, RunningJob
 from fringeflow.layout import ProductTree
@@ -42,10 +44,39 @@ class Observer:
     def failed(self, letter: DeadLetter) -> None:
         """Take in that a unit has been given up."""
 
+    def attempted(self, task: Task, kind: FailureKind) -> None:
+        """Take in that an attempt at a task has failed, for good or not."""
 
-@dataclass(frozen=True)
+    def settled(self, stage: str, outcome: str) -> None:
+        """Take in that a unit of a task needed no making: ``made before``, ``claimed``, ``given up``, ``unwanted``."""
+
+    def took(self, stage: str, message: Event | Task, waited_seconds: float | None) -> None:
+        """Take in that a message has come out of its queue, and how long it lay there."""
+
+
+class Lookout(Protocol):
+    """Whoever keeps the catalogue in step with keys and inputs that change while services work."""
+
+    def ask(self, since: float = 0.0) -> int:
+        """Ask for a look at keys and inputs and return its ticket; one that began after the time `since` will do."""
+        ...
+
+    def seen(self, ticket: int) -> bool:
+        """Return whether the look of that ticket is over and the catalogue tells of it."""
+        ...
+
+    def readers(self, leaf: str) -> Sequence[str]:
+        """Return the targets that read the dropped input `leaf`."""
+        ...
+
+
+@dataclass
 class World:
-    """What a service works with; built once, by whoever runs it."""
+    """What a service works with; built once, by whoever runs it. The catalogue follows keys and inputs.
+
+    Where other processes work on the same store, there are `claims` and a `lookout`; without them everything that
+    happens, happens here.
+    """
 
     run: str
     catalogue: Catalogue
@@ -59,6 +90,14 @@ class World:
     time_limit_seconds: float | None = None
     make: str | None = None
     """``module:function`` that makes the units instead of the stages' entry points."""
+    claims: Claims | None = None
+    lookout: Lookout | None = None
+    classes: tuple[MemoryClass, ...] = MEMORY_CLASSES
+    """The memory classes of the tasks that are taken; none: only events are turned into tasks."""
+    dispatches: bool = True
+    """Whether events are turned into tasks."""
+    reconcile_seconds: float = 300.0
+    """Between two comparisons of store and graph by whoever leads a stage."""
 
 
 class Log(Observer):

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import socket
 import ssl
-import subprocess
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,64 +18,9 @@ from fringeflow import announcements
 from fringeflow.bus import Bus, BusSettings, topology
 from fringeflow.bus.transport import connection_to
 from fringeflow.events import Arrived, ArtefactRef, Event, Task, Work
+from tests.broker import Broker
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "rabbitmq.sh"
-CANNOT_BE_HAD = 69
 STAGES = ("staging", "imaging", "postprocess", "derived")
-
-
-class Broker:
-    """The broker of this session, which a test may end and start again."""
-
-    def __init__(self, base: Path, port: int) -> None:
-        self.base = base
-        self.port = port
-        self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
-
-    def start(self) -> None:
-        run = subprocess.run([SCRIPT, "start", self.base, str(self.port)], capture_output=True, text=True, timeout=240)
-        if run.returncode == CANNOT_BE_HAD and os.environ.get("CI") != "true":
-            pytest.skip(f"no RabbitMQ here: {run.stderr.strip().splitlines()[-1]}")
-        assert run.returncode == 0, run.stderr
-
-    def stop(self) -> None:
-        subprocess.run([SCRIPT, "stop", self.base], check=True, timeout=60)
-
-    def kill(self) -> None:
-        subprocess.run([SCRIPT, "kill", self.base], check=True, timeout=60)
-
-    def processes(self) -> list[int]:
-        """The pids that the script would end."""
-        home = f"HOME={self.base}/home".encode()
-        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _has(path, home)]
-
-    def freeze(self) -> None:
-        for pid in self.processes():
-            os.kill(pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        for pid in self.processes():
-            os.kill(pid, signal.SIGCONT)
-
-
-def _has(environ: Path, line: bytes) -> bool:
-    try:
-        return line in environ.read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
-@pytest.fixture(scope="session")
-def broker() -> Iterator[Broker]:
-    # a short path: the broker's sockets and node names do not like long ones
-    base = Path(tempfile.mkdtemp(prefix="fringeflow-rabbitmq-"))
-    broker = Broker(base, _three_free_ports())
-    try:
-        broker.start()
-        yield broker
-    finally:
-        broker.kill()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 class Door:
@@ -131,18 +70,6 @@ def open_door(broker: Broker) -> Iterator[Callable[..., Door]]:
     yield make
     for door in doors:
         door.close()
-
-
-def _three_free_ports() -> int:
-    for port in range(25000 + os.getpid() % 1000 * 3, 30000, 3):
-        try:
-            for each in (port, port + 1, port + 2):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", each))
-        except OSError:
-            continue
-        return port
-    raise RuntimeError("no three free ports in a row")
 
 
 @pytest.fixture(params=["memory", "rabbitmq"])
@@ -198,9 +125,10 @@ def take() -> Take:
 
     def poll(bus: Bus, stage: str, kind: Any, count: int = 1, within: float = 5.0) -> list[Any]:
         end = time.monotonic() + within
+        look = {"events": bus.take_events, "tasks": bus.take_tasks}[kind]
         found: list[Any] = []
         while len(found) < count and time.monotonic() < end:
-            found += bus.poll(stage, kind, count - len(found))
+            found += look(stage, count - len(found))
             if len(found) < count:
                 bus.drain(0.05)
         return found

@@ -39,18 +39,18 @@ def test_a_store_or_broker_that_is_away_is_waited_for_without_counting():
 
 
 def test_resources_get_one_more_attempt_in_the_next_class():
-    assert history("resource") == [Retry(0, 2, "medium"), GiveUp(dead_letter=True)]
-    assert history("resource", "large") == [Retry(0, 2, "large"), GiveUp(dead_letter=True)]
+    assert history("resource") == [Retry(0, 2, "medium"), GiveUp()]
+    assert history("resource", "large") == [Retry(0, 2, "large"), GiveUp()]
 
 
 def test_bad_data_is_not_tried_again_and_is_nobodys_fault_here():
-    assert history("data") == [GiveUp(dead_letter=False)]
+    assert history("data") == [GiveUp()]
 
 
 def test_a_bug_has_three_attempts():
     retry, again, end = history("bug")
     assert (retry.attempt, again.attempt) == (2, 3)
-    assert end == GiveUp(dead_letter=True)
+    assert end == GiveUp()
 
 
 @given(st.sampled_from(KINDS), st.integers(1, 50), classes, st.integers(0, 50))

@@ -127,7 +127,7 @@ def test_a_task_that_nobody_would_take_is_noticed(make_bus, task):
 def test_an_unreadable_message_is_buried_once_and_the_next_is_read(make_bus, take, task, garbage):
     letters: list[DeadLetter] = []
     bus = make_bus(on_unreadable=letters.append)
-    put_raw(bus, topology.queue_name(bus.settings, "imaging", "tasks"), garbage)
+    put_raw(bus, topology.task_queue(bus.settings, "imaging", "small"), garbage)
     bus.order(task())
     assert [delivery.message for delivery in take(bus, "imaging", "tasks")] == [task()]
     assert len(letters) == 1
@@ -147,7 +147,7 @@ def test_a_task_among_the_events_is_unreadable_there(make_bus, take, task):
 
 def test_draining_ends_when_something_comes_and_when_the_time_is_up(make_bus, task):
     bus = make_bus()
-    bus.poll("imaging", "tasks")
+    bus.take_tasks("imaging")
     begin = time.monotonic()
     bus.drain(0.6)
     assert 0.5 < time.monotonic() - begin < 1.2
@@ -158,7 +158,7 @@ def test_draining_ends_when_something_comes_and_when_the_time_is_up(make_bus, ta
     begin = time.monotonic()
     bus.drain(0.4)
     assert time.monotonic() - begin > 0.3, "a message left lying must not make the loop spin"
-    assert len(bus.poll("imaging", "tasks")) == 1
+    assert len(bus.take_tasks("imaging")) == 1
 
 
 def put_raw(bus, queue, body):

@@ -130,10 +130,10 @@ def test_all_goes_on_when_the_broker_was_killed_and_is_back(broker, bus_on, take
     bus.order(task(2))
     held = take(bus, "imaging", "tasks")[0]
     assert held.message == task(1)
-    bus.poll("imaging", "events")
+    bus.take_events("imaging")
     broker.kill()
     begin = time.monotonic()
-    assert bus.poll("imaging", "tasks") == []
+    assert bus.take_tasks("imaging") == []
     bus.drain(0.2)
     assert not held.ack()
     with pytest.raises(TransientError):

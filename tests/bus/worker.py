@@ -10,7 +10,7 @@ from fringeflow.bus import Bus, BusSettings
 url, prefix, limit = sys.argv[1:]
 bus = Bus(BusSettings(url=url, prefix=prefix, delivery_limit=int(limit)))
 bus.declare(["imaging"])
-while not (deliveries := bus.poll("imaging", "tasks")):
+while not (deliveries := bus.take_tasks("imaging")):
     bus.drain(0.5)
 sys.stdout.write(f"{deliveries[0].deliveries}\n")
 sys.stdout.flush()

@@ -52,6 +52,7 @@ def test_east_on_the_right():
 
 @pytest.mark.parametrize("margin", [0, 1, 6])
 def test_a_constant_stays_constant_up_to_the_edge(margin):
+    """W9: the reference takes what lies beyond the array for zeros."""
     image = np.full((40, 50), 3.0)
     if margin:
         image[:margin] = image[-margin:] = image[:, :margin] = image[:, -margin:] = np.nan
@@ -127,6 +128,7 @@ def test_a_cube_as_files(tmp_path):
 
 
 def test_within_tolerance_the_beam_stays_what_it_is(tmp_path):
+    """W18: the header tells the true beam, whatever the tag says."""
     data = np.random.default_rng(2).normal(size=(3, 30, 30)).astype(np.float32)
     cards = header(beam=(5.0, 4.0, 30.0))
     facts, out, coverage, _ = files(tmp_path, data, cards, fwhm_arcsec=5.4)
@@ -146,6 +148,7 @@ def test_a_beam_out_of_reach_is_an_error_that_names_it(tmp_path):
 
 
 def test_jansky_per_beam_grow_with_the_beam(tmp_path):
+    """W8: what is taken to K later goes by the new beam."""
     data = np.ones((2, 30, 30))
     _, out, *_ = files(tmp_path, data, header(beam=(5.0, 4.0, 30.0), unit="Jy/beam"), fwhm_arcsec=8.0)
     assert out.data == pytest.approx(64 / 20)
@@ -158,6 +161,7 @@ def test_an_image(tmp_path):
 
 
 def test_a_table_of_beams_becomes_one_round_beam(tmp_path):
+    """W15: the reference turns such beams by a wrong angle."""
     beams = [Beam(5.0, 4.0, 30.0), Beam(6.0, 3.0, 80.0), Beam(4.0, 4.0, 0.0)]
     data = np.stack([point_source(beam, 81) for beam in beams]).astype(np.float32)
     cards = header()

@@ -31,6 +31,7 @@ def test_runs_at_the_ends_survive():
 
 
 def test_plateau_counts_only_if_it_touches_a_core():
+    """W20: by faces, as the reference has it, or by edges and corners."""
     ratio = np.zeros((8, 12, 12), np.float32)
     ratio[2:5, 2, 2:8] = 2.5
     ratio[2:4, 2, 3] = 4.5
@@ -72,6 +73,7 @@ def two_regions():
     ],
 )
 def test_small_regions_are_pruned(options, voxels):
+    """W19, W20: volume, area and beams, of the core or of the final mask."""
     ratio = two_regions()
     for rows in (None, 1, 2, 3):
         made = list(strict_blocks(ratio, np.ones_like(ratio), StrictOptions(**options), pixels_per_beam=5.0, rows=rows))
@@ -79,6 +81,7 @@ def test_small_regions_are_pruned(options, voxels):
 
 
 def test_pruning_the_final_mask_counts_the_faint_part():
+    """W20: the reference prunes the core only."""
     ratio = two_regions()
     ratio[1:3, 8, 5:9] = np.where(ratio[1:3, 8, 5:9] > 0, 5, 2.5)
     noise = np.ones_like(ratio)
@@ -87,6 +90,7 @@ def test_pruning_the_final_mask_counts_the_faint_part():
 
 
 def test_coverage_bounds_the_core_and_if_asked_the_rest():
+    """W19, W20: the threshold can be set, and bound the faint part as well."""
     ratio = np.full((3, 4, 10), 5, np.float32)
     coverage = np.broadcast_to(np.linspace(0.5, 1, 10), ratio.shape)
     noise = np.ones_like(ratio)
@@ -138,12 +142,14 @@ def test_growth_is_symmetric_and_contains_the_mask(mask, xy, v):
 
 
 def test_growth_by_channels_counts_both_sides():
+    """W11: in the reference 1 changes nothing and 2 grows on one side only."""
     mask = bits("000010000")
     assert np.array_equal(np.stack(list(grow_planes(mask, 0, 1))), bits("000111000"))
     assert np.array_equal(np.stack(list(grow_planes(mask, 0, 2))), bits("001111100"))
 
 
 def test_union_counts_masks():
+    """W6: a true count of masks, which the reference clips to one at every step."""
     rng = np.random.default_rng(1)
     masks = [rng.random((3, 6, 6)) > 0.7 for _ in range(10)]
     count = np.sum(masks, axis=0)
@@ -161,3 +167,12 @@ def test_a_strict_mask_lies_within_the_broad_one(mask, data):
     union = union_planes([as_source(mask), as_source(other)])
     grown = np.stack(list(grow_planes(union, data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2)))))
     assert (grown >= mask).all()
+
+
+def test_the_area_of_regions_of_an_image():
+    """W19: the reference counts every region of an image as one pixel."""
+    ratio = np.zeros((1, 8, 8), np.float32)
+    ratio[0, 1:4, 1:4] = 5
+    ratio[0, 6, 6] = 5
+    options = StrictOptions(hi_nchan=1, lo_nchan=1, min_area=2)
+    assert strict_mask(ratio, np.ones_like(ratio), options).sum() == 9

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from fringeflow_derived import maps, sources
+from fringeflow_derived import convolved, maps, products, sources
+from fringeflow_derived import noise as noise_module
 from fringeflow_derived.masks import StrictOptions, strict_blocks
 from fringeflow_derived.noise import NoiseOptions
 from fringeflow_derived.signalfree import measure
 from fringeflow_derived.sources import ArrayCube, ScratchMask
+from tests.derived.derived_support import beam_noise, header, write
 
 
 class Guarded(ArrayCube):
@@ -40,3 +44,35 @@ def test_no_step_asks_for_more_than_a_block(monkeypatch, tmp_path):
     maps.compute(cube, model, {}, wanted, velocity_kms=np.arange(30.0), channel_kms=1.0)
     with pytest.raises(AssertionError, match="rows at once"):
         cube.rows(0, 200)
+
+
+def peak_bytes(folder, channels):
+    """Return the most memory that making all kinds of files of a cube takes."""
+    folder.mkdir()
+    shape = (channels, 120, 100)
+    data = beam_noise(np.random.default_rng(1), shape, 5.0)
+    data[2:9, 50:70, 40:60] += 6
+    cube = write(folder / "cube.fits", data, header())
+    del data
+    smooth, coverage, image = (folder / f"{name}.fits" for name in ("smooth", "coverage", "coverage2d"))
+    noise, strict, broad = (folder / f"{name}.fits" for name in ("noise", "strict", "broad"))
+    wanted = [maps.Request(kind, "broad", folder / f"{kind}.fits", folder / f"e{kind}.fits") for kind in maps.KINDS]
+    tracemalloc.start()
+    try:
+        convolved.convolve(cube, smooth, coverage, image, fwhm_arcsec=7.0)
+        products.noise(smooth, noise, folder, options=NoiseOptions(iterations=1, signal_rounds=1))
+        products.strict_mask(smooth, noise, strict, folder, coverage=coverage)
+        products.broad_mask(strict, [strict], broad)
+        maps.write(smooth, noise, {"broad": broad}, wanted)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_number_of_channels(monkeypatch, tmp_path):
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 500_000)
+    monkeypatch.setattr(noise_module, "_KEPT_BYTES", 0)
+    peak_bytes(tmp_path / "warm", 10)  # what is imported and cached on the way is not counted
+    few, many = peak_bytes(tmp_path / "few", 12), peak_bytes(tmp_path / "many", 96)
+    grown = (96 - 12) * 120 * 100 * 4
+    assert many - few < 0.5 * grown

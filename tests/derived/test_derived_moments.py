@@ -31,7 +31,8 @@ def truth_of(make):
     ("make", "formula"),
     [(moments.mom1, 0.1751), (moments.mom2, 0.1553), (moments.mom0, NOISE * 2.54 * np.sqrt(13))],
 )
-def test_errors_of_line_test_are_the_monte_carlo_scatter(make, formula):
+def test_w2_errors_of_line_test_are_the_monte_carlo_scatter(make, formula):
+    """W2, W3: the reference is wrong by up to a factor of 9."""
     values, errors = make(spectra_of(20000))
     assert make(spectra_of(1, values=TRUTH[:, None]))[1][0] == pytest.approx(formula, rel=0.01)
     pulls = (values - truth_of(make)) / errors
@@ -51,11 +52,13 @@ def test_error_of_ew_with_fixed_peak_channel():
     assert 0.85 < np.std((values - np.median(values)) / errors) < 1.05  # the peak follows the noise: 0.165 / 0.184
 
 
-def test_error_of_ew_does_not_depend_on_the_unit():
+def test_w3_error_of_ew_does_not_depend_on_the_unit():
+    """W3: the reference adds terms of different dimension."""
     assert moments.ew(spectra_of(50, scale=5.0))[1] == pytest.approx(moments.ew(spectra_of(50))[1])
 
 
-def test_vquad_finds_the_vertex():
+def test_w4_vquad_finds_the_vertex():
+    """W4: the reference goes twice as far."""
     values, errors = peaks.vquad(spectra_of(20000))
     assert np.mean(values) == pytest.approx(0.76, abs=0.03)
     assert np.std(values) == pytest.approx(0.45, abs=0.03)
@@ -65,6 +68,7 @@ def test_vquad_finds_the_vertex():
 
 
 def test_error_of_vquad_is_linear_in_the_noise():
+    """W4: the reference gives a variance."""
     quiet, loud = (peaks.vquad(spectra_of(1, values=TRUTH[:, None], noise=n))[1][0] for n in (0.001, 0.01))
     assert loud == pytest.approx(10 * quiet)
 
@@ -87,7 +91,8 @@ def test_error_of_tpeak(window):
     assert 0.97 < np.std(values) / np.median(errors) < 1.03
 
 
-def test_tpeak_looks_in_every_channel_of_the_range_and_the_last_one():
+def test_w17_tpeak_looks_in_every_channel_of_the_range_and_the_last_one():
+    """W17: the reference drops the last."""
     data = np.zeros((6, 3))
     data[4, 1] = 7.0
     mask = np.zeros((6, 1, 3), bool)
@@ -112,7 +117,8 @@ def test_box_keeps_fractions_and_a_constant():
     assert peaks.Smoothed(constant, 4.0).values == pytest.approx(np.full((7, 2), 3.0))
 
 
-def test_correlated_channels():
+def test_w16_correlated_channels():
+    """W16: the reference takes channels for independent."""
     rng = np.random.default_rng(3)
     white = rng.normal(size=(62, 100, 100))
     data = 0.25 * white[:-2] + 0.5 * white[1:-1] + 0.25 * white[2:]
@@ -168,7 +174,8 @@ def test_limits_where_the_mask_is_empty():
     assert np.isnan(moments.mom0(spectra, include_limits=False)[0]).all()
 
 
-def test_mean_velocity_of_little_signal_is_blank():
+def test_w23_mean_velocity_of_little_signal_is_blank():
+    """W23: the reference gives velocities beyond the band."""
     rng = np.random.default_rng(8)
     data = rng.normal(size=(20, 500))
     spectra = Spectra(data, np.arange(20.0), None, np.ones_like(data))
@@ -179,7 +186,8 @@ def test_mean_velocity_of_little_signal_is_blank():
     assert np.nanmax(free) <= 19.5
 
 
-def test_response_is_taken_off_in_quadrature():
+def test_w24_response_is_taken_off_in_quadrature():
+    """W24: an optional correction for the spectral response."""
     plain, _ = moments.mom2(spectra_of(1, values=TRUTH[:, None]))
     narrow, _ = moments.mom2(spectra_of(1, values=TRUTH[:, None]), subtract_response=True)
     assert plain[0] ** 2 - narrow[0] ** 2 == pytest.approx((2.54 / np.sqrt(2 * np.pi)) ** 2)
@@ -187,6 +195,7 @@ def test_response_is_taken_off_in_quadrature():
 
 
 def test_a_cube_without_noise_has_maps_without_errors():
+    """W7c: the reference crashes."""
     spectra = Spectra(TRUTH[:, None], V)
     for kind in maps.KINDS.values():
         values, errors = kind.make(spectra)
@@ -282,6 +291,7 @@ def test_few_channels(channels):
 
 
 def test_widths_have_units():
+    """W14: the reference ignores a width given as text."""
     assert maps.width_kms("12.5km/s") == 12.5
     assert maps.width_kms("2500 m/s") == 2.5
     assert maps.width_kms(3) == 3.0
@@ -291,6 +301,7 @@ def test_widths_have_units():
 
 
 def test_unknown_options_are_named():
+    """W19: the reference ignores them."""
     with pytest.raises(DataError, match="no option 'windw'"):
         maps.options_of("tpeak", {"windw": 3})
     with pytest.raises(DataError, match="'mom9'"):

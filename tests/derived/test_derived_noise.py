@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from fringeflow_derived.noise import NoiseOptions, estimate
-from fringeflow_derived.robust import SIGMA_PER_MAD, robust_scale
+from fringeflow_derived.robust import SIGMA_PER_MAD, Levels
 from fringeflow_derived.signalfree import measure
 from fringeflow_derived.sources import ScratchMask
 from tests.derived.derived_support import beam_noise
@@ -29,31 +29,46 @@ def by_hand(samples):
     return SIGMA_PER_MAD * np.median(np.abs(samples[samples < norm.isf(0.5 / len(samples)) * first]))
 
 
-@pytest.mark.parametrize("size", [2, 31, 64, 1001])
-def test_robust_scale_is_what_the_words_say(size):
+def scales(samples):
+    """The package's scale of each row."""
+    levels = Levels(octaves=7)
+    found = levels.of(np.asarray(samples, np.float32))
+    return levels.scales(np.array([np.bincount(row, minlength=levels.count) for row in found]))
+
+
+@pytest.mark.parametrize(("size", "within"), [(301, 0.06), (3001, 0.02), (30001, 0.006)])
+def test_robust_scale_is_what_the_words_say(size, within):
     rng = np.random.default_rng(size)
     samples = rng.normal(size=(50, size)).astype(np.float32)
     samples[:, ::5] += 4
     samples[:, 0] = -1
     samples[rng.random(samples.shape) < 0.1] = np.nan
-    samples[:, 1] = -0.5
-    scale, count = robust_scale(samples)
+    samples[:, 1] = -np.inf
+    scale, count = scales(samples)
+    expected = np.array([by_hand(row) for row in samples])
     assert count.tolist() == np.isfinite(samples).sum(axis=1).tolist()
-    assert scale == pytest.approx([by_hand(row) for row in samples], rel=1e-5)
+    assert scale == pytest.approx(expected, rel=within)
+    assert np.mean(scale / expected) == pytest.approx(1, abs=0.002)
+
+
+def test_robust_scale_does_not_depend_on_the_unit_nor_on_the_order():
+    samples = np.random.default_rng(2).normal(size=(1, 4000)).astype(np.float32)
+    assert scales(2 * samples)[0] == pytest.approx(2 * scales(samples)[0], rel=1e-12)
+    assert scales(samples[:, ::-1])[0].tolist() == scales(samples)[0].tolist()
 
 
 def test_robust_scale_without_samples_or_negatives_is_blank():
-    assert np.isnan(robust_scale(np.array([[np.nan, np.nan], [1.0, 2.0]], np.float32))[0]).all()
+    assert np.isnan(scales([[np.nan, np.nan], [1.0, 2.0], [0.0, -0.0]])[0]).all()
 
 
 @pytest.mark.parametrize("channels", [1, 4, 10, 15, 16, 60])
-def test_noise_with_gradient_and_bandpass(channels):
+def test_w7_noise_with_gradient_and_bandpass_of_any_number_of_channels(channels):
     data, truth = separable(np.random.default_rng(channels), channels)
     data[:, :3] = np.nan
     model = measure(data, PPB).model
     ratio = model.rows(0, 100) / truth
     assert np.array_equal(np.isfinite(ratio), np.isfinite(data))
-    assert np.nanstd(ratio - 1) < 0.01 + 0.35 / np.sqrt(channels)  # a box holds about seven beams per channel
+    assert np.nanstd(ratio - 1) < 0.01 + 0.38 / np.sqrt(channels)  # a box holds about seven beams per channel
     assert abs(np.nanmean(ratio) - 1) < 0.03
 
 
@@ -64,7 +79,8 @@ def test_three_hundred_channels():
     )  # mostly at the edges
 
 
-def test_no_channels_are_smoothed_away_where_some_are_blank():
+def test_w10_noise_is_finite_next_to_blank_channels():
+    """W10: noise is finite wherever the cube is."""
     data, truth = separable(np.random.default_rng(2), 20)
     data[7] = np.nan
     data[12, 20:40] = np.nan
@@ -73,7 +89,8 @@ def test_no_channels_are_smoothed_away_where_some_are_blank():
     assert np.nanstd((model.rows(0, 100) / truth)[:, :, 10:]) < 0.09
 
 
-def test_emission_does_not_raise_the_noise():
+def test_w13_emission_does_not_raise_the_noise():
+    """W13: in the reference it does, by 12 % on average and 59 % at worst."""
     rng = np.random.default_rng(3)
     data, _ = separable(rng, 40)
     clean = measure(data, PPB).model.rows(0, 100)
@@ -90,6 +107,7 @@ def test_emission_does_not_raise_the_noise():
 
 
 def test_a_mask_given_by_hand_is_left_out():
+    """W13: the reference crashes."""
     data, _ = separable(np.random.default_rng(4), 20)
     clean = estimate(data, PPB).rows(0, 100)
     signal = np.zeros(data.shape, bool)
@@ -102,9 +120,10 @@ def test_a_mask_given_by_hand_is_left_out():
 def test_continuum_left_over_counts_as_noise():
     data, _ = separable(np.random.default_rng(5), 30)
     data[:, 40:60, 40:60] += 6
-    with_it = measure(data, PPB).model.image[50, 50]
+    block = np.s_[40:60, 40:60]
+    with_it = measure(data, PPB).model.image[block].mean()
     data[:, 40:60, 40:60] -= 6
-    assert with_it > 1.2 * measure(data, PPB).model.image[50, 50]
+    assert with_it > 1.3 * measure(data, PPB).model.image[block].mean()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +160,7 @@ def test_tiny_and_empty_images():
     assert np.isnan(measure(np.zeros((3, 10, 10)), PPB).model.image).all()
 
 
-def test_bit_identical_whatever_the_blocks_and_wherever_the_masks_lie(tmp_path):
+def test_bit_identical_whatever_the_blocks_and_cores_and_wherever_the_masks_lie(tmp_path):
     rng = np.random.default_rng(9)
     data, _ = separable(rng, 20, 50)
     data[8:12, 20:30, 20:30] += 15
@@ -151,7 +170,7 @@ def test_bit_identical_whatever_the_blocks_and_wherever_the_masks_lie(tmp_path):
         made.append(ScratchMask(tmp_path / f"{len(made)}", shape))
         return made[-1]
 
-    whole, parts = measure(data, PPB), measure(data, PPB, store=store, rows=7)
+    whole, parts = measure(data, PPB), measure(data, PPB, store=store, rows=7, cores=2)
     assert whole.model.image.tobytes() == parts.model.image.tobytes()
     assert whole.model.spectrum.tobytes() == parts.model.spectrum.tobytes()
     assert whole.rho == parts.rho

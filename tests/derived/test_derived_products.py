@@ -61,6 +61,7 @@ def test_files_hold_what_the_array_functions_give(cube, noise, strict, tmp_path)
 
 
 def test_noise_is_there_wherever_the_cube_is(cube, noise):
+    """W10: the reference has none in a ring of one pixel and beside blank channels."""
     assert np.isfinite(fits.getdata(noise))[np.isfinite(fits.getdata(cube))].all()
 
 
@@ -121,6 +122,7 @@ def test_jansky_per_beam_are_taken_to_kelvin(cube, noise, strict, tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 10, 15, 16])
 def test_few_channels(channels, tmp_path):
+    """W7: the reference aborts for 15 channels or fewer."""
     data = beam_noise(np.random.default_rng(channels), (channels, 40, 40), 5.0)
     data[:, 10:20, 10:20] += 20
     cube = write(tmp_path / "cube.fits", data, header())
@@ -171,6 +173,7 @@ def on_other_grid(folder, mask, *, factor=2):
 
 
 def test_masks_on_another_grid_are_looked_up(tmp_path):
+    """W22: the reference takes any mask for one on the grid of the cube."""
     rng = np.random.default_rng(2)
     mask = (rng.random((10, 24, 20)) > 0.8).repeat(2, 0).repeat(2, 1).repeat(2, 2)
     other = on_other_grid(tmp_path, mask)
@@ -181,6 +184,7 @@ def test_masks_on_another_grid_are_looked_up(tmp_path):
 
 
 def test_some_scales_of_ten_masks_on_two_grids(tmp_path):
+    """W6: voxels in at least three of ten masks, as the specification asks."""
     rng = np.random.default_rng(3)
     cubes = [(rng.random((10, 24, 20)) > 0.7).repeat(2, 0).repeat(2, 1).repeat(2, 2) for _ in range(10)]
     paths = []
@@ -207,6 +211,7 @@ def test_a_mask_beyond_the_band_is_false(tmp_path):
 
 
 def test_strict_options_reach_the_file(cube, noise, tmp_path):
+    """W19: no option of the keys is without effect."""
     counts = [
         products.strict_mask(cube, noise, tmp_path / "m.fits", tmp_path, options=StrictOptions(**options))["voxels"]
         for options in ({"hi_thresh": 1e3}, {"lo_thresh": 8.0}, {}, {"grow_v": 1}, {"grow_v": 1, "grow_xy": 2})

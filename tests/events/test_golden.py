@@ -143,7 +143,7 @@ def test_the_asyncapi_document_names_what_is_really_declared():
     bindings = [channel["bindings"]["amqp"] for channel in document["channels"].values()]
     named = {binding[binding["is"].replace("routingKey", "exchange")]["name"] for binding in bindings}
     assert named <= declared
-    assert {f"{stage}.{kind}" for stage in topology.LISTENS for kind in ("events", "tasks")} < named
+    assert {f"{stage}.{kind}" for stage in topology.LISTENS for kind in ("events", "tasks.small")} < named
 
 
 def references_in(node):

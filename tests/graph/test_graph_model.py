@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_need_that_is_not_keyed_leaves_the_key_alone() -> None:
     plan = unit("imaging", step="plan")
     block = unit("imaging", plan, step="block")
     early = Unit(id=plan.id.at(""), revision=1, recipe={}, needs=(Need(unit=plan.id),), open=True)
-    late = early.model_copy(update={"needs": (*early.needs, Need(unit=block.id, keyed=False)), "open": False})
+    late = replace(early, needs=(*early.needs, Need(unit=block.id, keyed=False)), open=False)
     assert graph(plan, early).key(early.id) == graph(plan, block, late).key(late.id)
     assert not graph(plan, early).is_ready(early.id)
 

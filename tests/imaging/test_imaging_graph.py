@@ -1,10 +1,14 @@
 """Units of imaging: layered recipes, blocks after the plan, work keys that stay."""
 
+from dataclasses import replace
+
 import pytest
 
 from fringeflow.errors import DataError
 from fringeflow.graph.imaging import recipe_of
 from fringeflow.graph.model import UnitId
+from fringeflow.keys.profiles import with_profile
+from fringeflow_imaging.orders import clean_stage
 
 CUBE = UnitId(stage="imaging", target="disc", config="7m", product="co")
 PLAN = {"blocks": [[0, 3], [4, 7]], "memory_mb": 700}
@@ -62,11 +66,30 @@ def test_any_parameter_can_be_overridden(make_project):
     assert recipe.sizing.cell == 0.5
 
 
-def test_continuum_has_its_own_mask_levels_and_products(make_project, make_graph):
-    recipe = recipe_of(make_project(), "disc", "7m", "cont")
-    assert (recipe.mask.singlescale_mask_high_snr, recipe.mask.singlescale_mask_low_snr) == (2.5, 1.0)
+def test_the_profile_of_the_reference_takes_its_choices_unless_the_keys_say_otherwise(make_project):
+    def choices(wanted):
+        recipe = recipe_of(wanted, "disc", "7m", "co")
+        return recipe.mask.mask_noise, recipe.multiscale.scale_rounding
+
+    assert choices(make_project()) == ("channel", "nearest")
+    assert choices(with_profile(make_project(), "reference")) == ("cube", "down")
+    own = make_project(overrides={"mask_noise": "'channel'"})
+    assert choices(with_profile(own, "reference")) == ("channel", "down")
+
+
+@pytest.mark.parametrize(("rounding", "pixels"), [("nearest", (0, 5, 14)), ("down", (0, 5, 13))])
+def test_scales_are_rounded_to_pixels(rounding, pixels):
+    content = {"snr": 4.0, "scales_arcsec": [0.0, 60.0, 150.0], "scale_rounding": rounding}
+    stage = clean_stage(content, {"cell_arcsec": "11.0", "imsize": [256, 256]}, signal_only=False)
+    assert stage.scales.pixels == pixels
+
+
+def test_continuum_has_the_mask_levels_of_lines_and_its_own_products(make_project, make_graph):
+    for product in ("co", "cont"):
+        mask = recipe_of(make_project(), "disc", "7m", product).mask
+        assert (mask.singlescale_mask_high_snr, mask.singlescale_mask_low_snr) == (4.0, 2.0)
     graph = make_graph(make_project(), ("cont",))
-    unit = graph[CUBE.model_copy(update={"product": "cont"})]
+    unit = graph[replace(CUBE, product="cont")]
     assert not unit.open
     assert {"disc_7m_cont.fits", "disc_7m_cont_alpha_error.fits", "disc_7m_cont_residual_tt1.fits"} <= set(unit.outputs)
 

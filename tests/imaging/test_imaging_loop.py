@@ -8,7 +8,7 @@ from scipy.signal import fftconvolve
 
 from fringeflow_imaging.loop import Row, Stopping, clean, verdict
 from fringeflow_imaging.minor import CycleControl, Scales
-from fringeflow_imaging.noise import robust_sigma, smooth_channels
+from fringeflow_imaging.noise import one_for_all, robust_sigma, smooth_channels
 
 SIZE, HALF = 64, 32
 CONTROL = CycleControl(gain=0.2, cyclefactor=3.0, minpsffraction=0.3, maxpsffraction=0.8)
@@ -74,6 +74,24 @@ def test_a_channel_is_the_same_to_the_bit_in_any_company(block):
         assert np.array_equal(alone.model[0], together.model[i])
         assert np.array_equal(alone.residual[0], together.residual[i])
         assert [replace(row, channel=i) for row in alone.rows] == [row for row in together.rows if row.channel == i]
+
+
+def test_cleaning_ends_at_the_threshold_and_goes_below_it_only_with_a_margin(block):
+    ends = {}
+    for margin in (1.0, 0.8):
+        outcome = run(block, [0], stopping=Stopping(snr=8.0, exclude_mask=True, margin=margin), mask=signal_of(block))
+        ends[margin] = outcome.rows[-1]
+        assert outcome.rows[0].threshold > 2 * ends[margin].threshold  # sidelobes count as noise until they are gone
+    part = {margin: row.peak / row.threshold for margin, row in ends.items()}
+    assert 0.9 < part[1.0] <= 1.0
+    assert part[0.8] < 0.9
+    assert ends[0.8].components > ends[1.0].components
+
+
+def signal_of(block):
+    mask = np.zeros(block[0].shape, dtype=bool)
+    mask[:, 22:38, 25:36] = True
+    return mask
 
 
 def test_an_empty_mask_is_left_alone(block):
@@ -142,3 +160,8 @@ def test_noise_of_neighbouring_channels_is_smoothed_and_blank_ones_do_not_count(
     smooth = smooth_channels(sigma)
     assert smooth[2] == 0.0
     assert smooth[[0, 1, 3, 4, 5, 6]] == pytest.approx(1.0, abs=0.11)
+
+
+def test_one_noise_for_all_is_the_median_of_the_channels_with_data():
+    assert one_for_all(np.array([1.0, 0.0, 3.0, 7.0])) == pytest.approx([3.0, 0.0, 3.0, 3.0])
+    assert not one_for_all(np.zeros(4)).any()

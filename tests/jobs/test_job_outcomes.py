@@ -42,6 +42,7 @@ def test_units_made_are_in_the_store(host: JobHost, order: Order, store: Store) 
         assert result.facts == {"cell": 15.0, "beam": [1.0, 2.0]}
         assert {"fetch", "grid", "clean", "upload"} <= set(result.steps)
         assert 0.05 < result.steps["grid"] < 5
+        assert 0.05 < result.steps["clean"] < 5  # the last step before the results are handed in
         assert result.seconds == pytest.approx(sum(result.steps.values()))
         assert 10 < result.peak_memory_mb < 4000
         assert {"python", "fringeflow", "numpy", "astropy"} <= set(result.software)
@@ -192,7 +193,8 @@ def test_a_child_works_where_it_should(host: JobHost, tmp_path: Path) -> None:
     assert seen["threads"] == "1"
     assert seen["server"] != os.getpid()
     assert seen["main"] == ""
-    assert not seen["store used"]
+    # the client of a store that was used leaves threads, which do not survive a fork
+    assert not [name for name in seen["server threads"] if "tokio" in name]
     assert host.call("fake_stage:surroundings", {})["server"] == seen["server"]
 
 

@@ -107,8 +107,8 @@ SPOILED = [
     (
         "moments.txt",
         "m0 maps_to_pass ['other']",
-        "the map 'other', which no moment of an earlier round",
-        "smaller round",
+        "the map 'other', which no moment makes",
+        "of another moment",
     ),
     ("overrides.txt", "solo pblimt 0.2", "'pblimt' cannot be overridden", "pblimit"),
     ("overrides.txt", "solo pblimit low", "pblimit of solo: a number is wanted, not 'low'", "correct"),

@@ -41,7 +41,7 @@ def make(tmp_path: Path) -> Make:
         files = {"": image, "pb": response} | ({"alpha": alpha} if alpha else {})
         settings = PostprocessRecipe.model_validate({"kind": kind, "pblimit": 0.2} | recipe)
         unit = Unit(
-            id=IMAGED.model_copy(update={"stage": "postprocess"}),
+            id=IMAGED.of("postprocess"),
             revision=1,
             recipe=settings.model_dump(mode="json"),
             needs=(Need(unit=IMAGED),),

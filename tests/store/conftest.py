@@ -1,4 +1,4 @@
-"""The two kinds of store, ready for use."""
+"""The kinds of store, ready for use: a folder, an S3 server in memory, and a real one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from fringeflow.store.objects import Store, StoreSettings, open_store
+from tests.gateway import Gateway
 
 BUCKET = "fringeflow-tests"
 
@@ -31,13 +32,29 @@ def s3_endpoint() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSettings:
+@pytest.fixture(scope="session")
+def gateway_bucket(gateway: Gateway) -> Gateway:
+    """Ceph's gateway with one bucket."""
+    gateway.client().create_bucket(Bucket=BUCKET)
+    return gateway
+
+
+KINDS = ["folder", "moto", pytest.param("radosgw", marks=pytest.mark.xdist_group("radosgw"))]
+
+
+@pytest.fixture(params=KINDS)
+def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreSettings:
     """The settings of an empty store."""
     if request.param == "folder":
         return StoreSettings.of_folder(tmp_path / "the store")
-    endpoint = request.getfixturevalue("s3_endpoint")
-    return StoreSettings(url=f"s3://{BUCKET}/{uuid.uuid4().hex}/below", endpoint=endpoint, allow_http=True)
+    prefix = f"{uuid.uuid4().hex}/below"
+    if request.param == "moto":
+        endpoint = request.getfixturevalue("s3_endpoint")
+        return StoreSettings(url=f"s3://{BUCKET}/{prefix}", endpoint=endpoint, allow_http=True)
+    gateway: Gateway = request.getfixturevalue("gateway_bucket")
+    for name, value in gateway.credentials.items():
+        monkeypatch.setenv(name, value)
+    return gateway.settings(BUCKET, prefix)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ class TestLedger:
 
     def test_lists_below_a_prefix(self, store: Store) -> None:
         ledger = Ledger(store)
-        others = [manifest(unit=UNIT.at("plan")), manifest(unit=UNIT.model_copy(update={"target": "ngc1"}))]
+        others = [manifest(unit=UNIT.at("plan")), manifest(unit=replace(UNIT, target="ngc1"))]
         for item in (manifest(), *others):
             ledger.commit(item)
         assert {str(item.unit) for item in Ledger(store).all("imaging/ngc5921")} == {str(UNIT), f"{UNIT}/plan"}

@@ -44,7 +44,9 @@ def reach(beam: Beam, target_arcsec: float, tolerance: float) -> str:
     return "copy" if excess >= -tolerance - 1e-9 else "unreachable"
 
 
-def kernel(beam: Beam, target_arcsec: float, cell_arcsec: float, *, east_is_left: bool = True) -> Array:
+def kernel(
+    beam: Beam, target_arcsec: float, cell_arcsec: float | tuple[float, float], *, east_is_left: bool = True
+) -> Array:
     """Return the image of the Gaussian whose convolution with `beam` gives a round beam (derived, section 5.5).
 
     Parameters
@@ -54,7 +56,7 @@ def kernel(beam: Beam, target_arcsec: float, cell_arcsec: float, *, east_is_left
     target_arcsec
         FWHM of the round beam wanted, larger than the major axis of `beam`.
     cell_arcsec
-        Side of the square pixels.
+        Side of square pixels, or width and height of oblong ones.
     east_is_left
         Whether right ascension grows to the left (CDELT1 < 0), as position angles need to know.
 
@@ -63,10 +65,13 @@ def kernel(beam: Beam, target_arcsec: float, cell_arcsec: float, *, east_is_left
     Array
         float64, odd square, unit sum.
     """
-    along = math.sqrt(target_arcsec**2 - beam.major_arcsec**2) / FWHM_PER_SIGMA / cell_arcsec
-    across = math.sqrt(target_arcsec**2 - beam.minor_arcsec**2) / FWHM_PER_SIGMA / cell_arcsec
+    width, height = cell_arcsec if isinstance(cell_arcsec, tuple) else (cell_arcsec, cell_arcsec)
+    cell = min(width, height)
+    along = math.sqrt(target_arcsec**2 - beam.major_arcsec**2) / FWHM_PER_SIGMA / cell
+    across = math.sqrt(target_arcsec**2 - beam.minor_arcsec**2) / FWHM_PER_SIGMA / cell
     radius = math.ceil(KERNEL_RADIUS_SIGMA * max(along, across)) + 1
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
+    y, x = y * (height / cell), x * (width / cell)
     east = -x if east_is_left else x
     angle = math.radians(beam.angle_deg)
     major = y * math.cos(angle) + east * math.sin(angle)

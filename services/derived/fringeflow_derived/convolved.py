@@ -5,28 +5,40 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fringeflow.errors import DataError
-from fringeflow.fitsio import write_cube
+from fringeflow.fitsio import cube_writer, write_cube
 from fringeflow_derived import headers
 from fringeflow_derived.beams import Beam, kernel, kernel_fwhm_arcsec, reach
 from fringeflow_derived.convolution import Convolver, NanTreatment
 from fringeflow_derived.cubes import FitsCube
 from fringeflow_derived.headers import Stamp, no_stamp
-from fringeflow_derived.sources import Array, ScratchPlanes
+from fringeflow_derived.parallel import ordered
+from fringeflow_derived.peaks import box_weights
+from fringeflow_derived.sources import Array
+from fringeflow_derived.thinning import smoothed, stride, thin_header, thinned
 
 
 @dataclass(frozen=True)
 class ConvolveOptions:
-    """How cubes are convolved: `tol`, the fraction within which a beam is left as it is, and what blanks count as."""
+    """How cubes are convolved.
+
+    `tol` is the fraction within which a beam is left as it is; `nan_treatment` says what blanks count as. Spectra are
+    smoothed with a box of `spec_smooth` km/s if that is wider than a channel. With `pixels_per_beam`, only as many
+    pixels are kept as leave the beam that many across.
+    """
 
     tol: float = 0.1
     nan_treatment: NanTreatment = "interpolate"
+    spec_smooth: float | None = None
+    pixels_per_beam: float | None = None
 
 
 def copy(cube: Path, out: Path) -> dict[str, Any]:
@@ -47,6 +59,7 @@ def convolve(
     distance_mpc: float | None = None,
     options: ConvolveOptions | None = None,
     stamp: Stamp = no_stamp,
+    cores: int = 1,
 ) -> dict[str, Any]:
     """Write a cube at a round beam, with the share of each beam that rests on data as a cube and as a map.
 
@@ -64,6 +77,8 @@ def convolve(
         See `ConvolveOptions`.
     stamp
         Adds provenance to the headers.
+    cores
+        Planes convolved at once; the result does not depend on it.
 
     Returns
     -------
@@ -76,22 +91,34 @@ def convolve(
         The beam wanted is finer than the cube's.
     """
     options = options or ConvolveOptions()
-    with FitsCube(cube) as source, ScratchPlanes(coverage.with_suffix(".raw"), source.shape) as covered:
+    with FitsCube(cube) as source, ExitStack() as stack:
         job = _Job(source, fwhm_arcsec, options)
         used = job.record() | ({} if distance_mpc is None else {"distance_mpc": distance_mpc})
         header = headers.with_beam(headers.of_cube(source), source.beam, job.beam)
         if distance_mpc is not None:
             header["DIST_MPC"] = (distance_mpc, "used in convolution")
+        thin_header(header, job.step)
         stamp(header, used)
-        planes = source.shape if source.is_cube else source.shape[1:]
-        mean = np.zeros(source.shape[1:])
-        write_cube(out, header, job.planes(covered, mean), planes)
+        planes = job.shape if source.is_cube else job.shape[1:]
+        smooth = stack.enter_context(cube_writer(out, header, planes))
+        header = header.copy()
         header["BTYPE"], header["BUNIT"] = "Coverage", " "
-        write_cube(coverage, header, (covered.plane(channel) for channel in range(source.shape[0])), planes)
+        covered = stack.enter_context(cube_writer(coverage, header, planes))
+        mean = np.zeros(job.shape[1:])
+
+        def results() -> Iterator[Array]:
+            for result, share in ordered(job.plane, range(source.shape[0]), cores):
+                covered.append(share)
+                np.add(mean, share, out=mean)
+                yield result
+
+        for result in smoothed(results(), job.box):
+            smooth.append(result)
         flat = headers.of_image(source, "Coverage", " ")
         flat = headers.with_beam(flat, source.beam, job.beam)
+        thin_header(flat, job.step)
         stamp(flat, used)
-        write_cube(coverage_map, flat, [mean / source.shape[0]], source.shape[1:])
+        write_cube(coverage_map, flat, [mean / source.shape[0]], mean.shape)
     return used
 
 
@@ -111,6 +138,11 @@ class _Job:
             )
         self._convolves = way == "convolve"
         self.beam = Beam(fwhm_arcsec, fwhm_arcsec) if self._convolves else source.beam
+        self.step = stride(self.beam.minor_arcsec / source.cell_arcsec, options.pixels_per_beam)
+        height, width = (len(range(self.step // 2, size, self.step)) for size in source.shape[1:])
+        self.shape = (source.shape[0], height, width)
+        wide = options.spec_smooth is not None and source.is_cube
+        self.box = box_weights((options.spec_smooth or 0.0) / source.channel_kms if wide else 1.0)
 
     def record(self) -> dict[str, Any]:
         """Return what is done, as JSON."""
@@ -121,31 +153,30 @@ class _Job:
             "kernel_fwhm_arcsec": list(kernel_fwhm_arcsec(self._source.beam, self._fwhm)) if self._convolves else None,
             "tol": self._options.tol,
             "nan_treatment": self._options.nan_treatment,
-            "shape": list(self._source.shape),
+            "spec_smooth_kms": self._options.spec_smooth if len(self.box) > 1 else None,
+            "every_nth_pixel": self.step,
+            "shape": list(self.shape),
         }
 
-    def planes(self, covered: ScratchPlanes, total: Array) -> Iterator[Array]:
-        """Yield the planes of the result, keeping their coverage in `covered` and adding it up in `total`."""
-        convolver: Convolver | None = None
-        for channel in range(self._source.shape[0]):
-            image = self._source.plane(channel)
-            if not self._convolves:
-                result, coverage = image, np.isfinite(image).astype(np.float64)
-            else:
-                if convolver is None or self._source.beams:
-                    convolver = self._convolver(channel)
-                result, coverage = convolver(image, self._options.nan_treatment)
-                result *= self._rescale(channel)
-            total += coverage
-            covered.append(coverage)
-            yield result.astype(np.float32)
+    def plane(self, channel: int) -> tuple[Array, Array]:
+        """Return one plane of the result and its coverage; several may be asked for at once."""
+        image = self._source.plane(channel)
+        if not self._convolves:
+            return thinned(image, self.step), thinned(np.isfinite(image).astype(np.float32), self.step)
+        convolver = self._convolver(channel) if self._source.beams else self._one
+        result, coverage = convolver(image, self._options.nan_treatment)
+        return thinned(result, self.step) * np.float32(self._rescale(channel)), thinned(coverage, self.step)
+
+    @cached_property
+    def _one(self) -> Convolver:
+        return self._convolver(0)
 
     def _old(self, channel: int) -> Beam:
         return self._source.beams[channel] if self._source.beams else self._source.beam
 
     def _convolver(self, channel: int) -> Convolver:
         source = self._source
-        image = kernel(self._old(channel), self._fwhm, source.cell_arcsec, east_is_left=source.east_is_left)
+        image = kernel(self._old(channel), self._fwhm, source.cells_arcsec, east_is_left=source.east_is_left)
         return Convolver(source.shape[1:], image)
 
     def _rescale(self, channel: int) -> float:

@@ -16,6 +16,8 @@ NEGLIGIBLE = 0.02
 _SCATTER = 0.1
 """A power spectrum may be this much below 0 from the scatter of the measured correlations alone."""
 
+_ANGLES = np.linspace(0, np.pi, 181)
+
 
 def measure(
     data: Array | CubeSource,
@@ -26,8 +28,9 @@ def measure(
 ) -> tuple[float, ...]:
     """Return rho(0) = 1, rho(1), ...: the correlation of the noise over channels (derived specification, section 9.3).
 
-    A lag counts only if its correlation is neither negligible nor within three times the uncertainty that the number
-    of independent samples leaves.
+    The first lag counts only if its correlation is neither negligible nor within three times the uncertainty that the
+    number of independent samples leaves, those after it down to twice that, or further if the ones before it alone
+    are not possible. Two samples or more per beam and axis are looked at: more would say no more.
 
     Parameters
     ----------
@@ -42,16 +45,19 @@ def measure(
     sigmas = as_source(noise)
     lags = min(MAX_LAG, residuals.shape[0] - 1)
     sums = np.zeros((lags + 1, 4))  # products, squares of either side, count
-    recent: deque[Array] = deque(maxlen=lags + 1)
+    recent: deque[tuple[Array, Array]] = deque(maxlen=lags + 1)
+    stride = max(1, math.floor(math.sqrt(4 * pixels_per_beam / math.pi) / 2.5))
+    chosen = np.s_[::stride, ::stride]
     for channel in range(residuals.shape[0]):
-        scaled = (residuals.plane(channel) / sigmas.plane(channel)).astype(np.float64)
+        scaled = (residuals.plane(channel)[chosen] / sigmas.plane(channel)[chosen]).astype(np.float64)
+        valid = np.isfinite(scaled)
         if signals is not None:
-            scaled[signals.plane(channel).astype(bool)] = np.nan
-        recent.appendleft(scaled)
+            valid &= ~signals.plane(channel)[chosen].astype(bool)
+        recent.appendleft((np.where(valid, scaled, 0.0), valid))
         for lag, before in enumerate(recent):
             if lag:
-                sums[lag] += _products(before, scaled)
-    return _significant(sums, pixels_per_beam)
+                sums[lag] += _products(*before, *recent[0])
+    return _significant(sums, pixels_per_beam / stride**2)
 
 
 def variance(gradient_times_sigma: Array, rho: tuple[float, ...]) -> Array:
@@ -73,6 +79,9 @@ def variance(gradient_times_sigma: Array, rho: tuple[float, ...]) -> Array:
 
 def sum_channels(values: Array) -> Array:
     """Return the sum over the first axis in channel order, so that no rounding depends on the other axes' lengths."""
+    if math.prod(values.shape[1:]) > 1:
+        # The first axis is the outermost: numpy then adds plane to plane.
+        return np.asarray(np.add.reduce(np.ascontiguousarray(values), axis=0, dtype=np.float64))
     total = np.zeros(values.shape[1:], np.float64)
     for plane in values:
         total += plane
@@ -95,10 +104,8 @@ def response_sigma(dv: float, rho: tuple[float, ...]) -> float:
     return dv / math.sqrt(2 * math.pi) * (1 + 1.18 * k + 10.4 * k**2)
 
 
-def _products(first: Array, second: Array) -> Array:
-    valid = np.isfinite(first) & np.isfinite(second)
-    a, b = first[valid], second[valid]
-    return np.array([np.sum(a * b), np.sum(a * a), np.sum(b * b), valid.sum()])
+def _products(a: Array, valid_a: Array, b: Array, valid_b: Array) -> Array:
+    return np.array([np.sum(a * b), np.sum(a * a * valid_b), np.sum(b * b * valid_a), np.sum(valid_a & valid_b)])
 
 
 def _significant(sums: Array, pixels_per_beam: float) -> tuple[float, ...]:
@@ -108,27 +115,53 @@ def _significant(sums: Array, pixels_per_beam: float) -> tuple[float, ...]:
         if independent < 10 or first <= 0 or second <= 0:
             break
         correlation = product / math.sqrt(first * second)
-        if abs(correlation) < max(NEGLIGIBLE, 3 / math.sqrt(independent)):
+        # What follows a correlation that is there is better taken as measured than as 0.
+        least = (3 if len(found) == 1 else 2) / math.sqrt(independent)
+        longer = [*found, float(correlation)]
+        if abs(correlation) < max(NEGLIGIBLE, least) and not _mends(longer):
             break
-        found.append(float(correlation))
+        found = longer
     return _possible(np.array(found))
+
+
+def _mends(rho: list[float]) -> bool:
+    """Return whether the last correlation makes possible, or less impossible, what could not be without it."""
+    without = _least_power(np.array(rho[:-1]))
+    return without < -_SCATTER and _least_power(np.array(rho)) > without
 
 
 def _possible(rho: Array) -> tuple[float, ...]:
     """Return `rho` such that no variance computed with it is negative: its power spectrum must not be.
 
-    Cutting off a vector that has not decayed breaks that; a linear taper mends it. What rounding or the scatter of the
-    measurement leave is scaled away.
+    A vector cut off at `MAX_LAG` before it has decayed breaks that; a linear taper mends it. So does one cut off
+    because the next correlation was not significant; there, what is negative in the spectrum is taken as 0, which
+    gives back part of the lags cut off. What rounding or the scatter of the measurement leave is scaled away.
     """
     if _least_power(rho) < -_SCATTER:
-        rho = rho * (1 - np.arange(len(rho)) / len(rho))
+        rho = _tapered(rho) if len(rho) > MAX_LAG else _without_negative_power(rho)
     least = _least_power(rho)
     if least < 0:
         rho = np.concatenate([[1.0], rho[1:] / (1 - least)])
     return tuple(float(value) for value in rho)
 
 
+def _tapered(rho: Array) -> Array:
+    return rho * (1 - np.arange(len(rho)) / len(rho))
+
+
+def _without_negative_power(rho: Array) -> Array:
+    power = np.maximum(_power(rho), 0.0)
+    power[[0, -1]] *= 0.5  # the trapezoidal rule over half the circle
+    found = np.array([np.sum(power * np.cos(lag * _ANGLES)) for lag in range(MAX_LAG + 1)])
+    found = found / found[0]
+    kept: Array = found[: 1 + int(np.max(np.flatnonzero(np.abs(found) >= NEGLIGIBLE)))]
+    return kept
+
+
 def _least_power(rho: Array) -> float:
-    angles = np.linspace(0, np.pi, 181)
-    power = 1 + 2 * sum(r * np.cos(lag * angles) for lag, r in enumerate(rho) if lag)
-    return float(np.min(power))
+    return float(np.min(_power(rho)))
+
+
+def _power(rho: Array) -> Array:
+    found: Array = 1 + 2 * sum((r * np.cos(lag * _ANGLES) for lag, r in enumerate(rho) if lag), np.zeros_like(_ANGLES))
+    return found

@@ -6,8 +6,13 @@ Knows FITS and world coordinates; knows nothing of noise, masks or maps.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -16,14 +21,19 @@ from astropy.io import fits
 
 from fringeflow.errors import CorruptInputError, DataError
 from fringeflow.fitsio import Planes
+from fringeflow_derived import formats, spectral
 from fringeflow_derived.beams import Beam, kelvin_per_jansky
 from fringeflow_derived.sources import Array, RawCube, Shape
 
-SPEED_OF_LIGHT_KMS = 299792.458
 _DISK_TYPES = {-32: ">f4", -64: ">f8", 8: "u1", 16: ">i2", 32: ">i4"}
-_KMS_PER_UNIT = {"m/s": 1e-3, "m s-1": 1e-3, "km/s": 1.0, "km s-1": 1.0, "": 1e-3}
-_HERTZ_PER_UNIT = {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9, "": 1.0}
+_KELVIN = {"k": 1.0, "kelvin": 1.0, "mk": 1e-3}
+_JANSKY = {"jy": 1.0, "mjy": 1e-3, "ujy": 1e-6}
+_PER_BEAM = re.compile(r"([a-z]+)/beam|([a-z]+)[. ]beam-1|beam-1[. ]([a-z]+)")
 _GRID_CARDS = ("CRVAL", "CDELT", "CRPIX")
+_TURNING_CARDS = (
+    *(f"{kind}{i}_{j}" for kind in ("PC", "CD") for i in (1, 2) for j in (1, 2)),
+    *("CROTA1", "CROTA2", "LONPOLE", "LATPOLE", "RADESYS", "EQUINOX", "PV2_1", "PV2_2"),
+)
 
 
 class FitsCube:
@@ -32,7 +42,8 @@ class FitsCube:
     Parameters
     ----------
     path
-        An uncompressed FITS file whose first image is the cube.
+        A FITS file whose first image is the cube, or a CASA image. One that is compressed, and a CASA image, are first
+        copied to a plain file in the folder for temporary files, which goes when the cube is closed.
 
     Raises
     ------
@@ -42,18 +53,25 @@ class FitsCube:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._life = ExitStack()
+        with ExitStack() as life:
+            if not formats.is_plain(path):
+                path = formats.to_plain(path, Path(life.enter_context(TemporaryDirectory(prefix="fringeflow-cube-"))))
+            self._raw = life.enter_context(closing(self._open(path)))
+            self._life = life.pop_all()
+
+    def _open(self, path: Path) -> RawCube:
         with Planes(path) as planes:
             self.header: fits.Header = planes.header
             self.is_cube = planes.is_cube
             self.shape: Shape = planes.shape
             image = next(hdu for hdu in planes.hdus if hdu.is_image and hdu.header["NAXIS"] >= 2)
             offset, bitpix = int(image.fileinfo()["datLoc"]), int(image.header["BITPIX"])
+            self._scale = _Scale.of(image.header)
             self.beams = _beams(planes.hdus, self.shape[0])
         if path.stat().st_size < offset + math.prod(self.shape) * abs(bitpix) // 8:
-            raise CorruptInputError(
-                f"{path} is shorter than its header says, or compressed", remedy="make or unpack it again"
-            )
-        self._raw = RawCube(path, self.shape, _DISK_TYPES[bitpix], offset)
+            raise CorruptInputError(f"{self.path} is shorter than its header says", remedy="make it again")
+        return RawCube(path, self.shape, _DISK_TYPES[bitpix], offset)
 
     def __enter__(self) -> Self:
         return self
@@ -61,15 +79,15 @@ class FitsCube:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._raw.close()
+        self._life.close()
 
     def plane(self, channel: int) -> Array:
         """Return the image of one channel."""
-        return self._raw.plane(channel)
+        return self._scale(self._raw.plane(channel))
 
     def rows(self, start: int, stop: int) -> Array:
         """Return some rows of all channels."""
-        return self._raw.rows(start, stop)
+        return self._scale(self._raw.rows(start, stop))
 
     def card(self, name: str) -> float:
         """Return a number from the header.
@@ -110,6 +128,17 @@ class FitsCube:
             return 3600 * math.sqrt(abs(entries[0] * entries[1] - entries[2] * entries[3]))
         return 3600 * math.sqrt(abs(self.card("CDELT1") * self.card("CDELT2")))
 
+    @cached_property
+    def cells_arcsec(self) -> tuple[float, float]:
+        """Width and height of a pixel."""
+        if "CD1_1" in self.header:
+            entries = {name: float(self.header.get(name, 0.0)) for name in ("CD1_1", "CD2_1", "CD1_2", "CD2_2")}
+            return (
+                3600 * math.hypot(entries["CD1_1"], entries["CD2_1"]),
+                3600 * math.hypot(entries["CD1_2"], entries["CD2_2"]),
+            )
+        return 3600 * abs(self.card("CDELT1")), 3600 * abs(self.card("CDELT2"))
+
     @property
     def pixels_per_beam(self) -> float:
         """Beam area over pixel area."""
@@ -122,20 +151,13 @@ class FitsCube:
 
     @cached_property
     def velocity_kms(self) -> Array:
-        """Velocities of the channel centres in the radio convention."""
-        return _velocities(self, self.spectral_axis)
+        """Velocities of the channel centres, in the convention that `spectral.convention` tells."""
+        return spectral.velocities_kms(self.header, self.shape[0], str(self.path))
 
     @cached_property
     def channel_kms(self) -> float:
         """Channel width: the median distance of neighbours, or that of a fictitious neighbour of a single channel."""
-        around = np.append(self.spectral_axis, self.spectral_axis[-1] + self.card("CDELT3"))
-        return float(np.median(np.abs(np.diff(_velocities(self, around)[: max(2, self.shape[0])]))))
-
-    @cached_property
-    def spectral_axis(self) -> Array:
-        """Channel centres in the unit of the axis."""
-        step = float(self.header["CD3_3"]) if "CD3_3" in self.header else self.card("CDELT3")
-        return self.card("CRVAL3") + (np.arange(self.shape[0]) + 1 - self.card("CRPIX3")) * step
+        return spectral.channel_width_kms(self.header, self.shape[0], str(self.path))
 
     def to_kelvin(self) -> float:
         """Return what values are multiplied by to be in K.
@@ -143,22 +165,70 @@ class FitsCube:
         Raises
         ------
         DataError
-            The unit is neither K nor Jy/beam.
+            The unit is neither K nor Jy/beam, or the latter without a rest frequency.
         """
-        unit = self.unit.replace(" ", "").lower()
-        if unit == "k":
-            return 1.0
-        if unit in ("jy/beam", "jybeam-1", "beam-1jy"):
-            frequency = self.card("RESTFRQ") / 1e9
-            return float(self.header.get("JYTOK", kelvin_per_jansky(frequency, self.beam)))
-        raise DataError(f"{self.path}: BUNIT is {self.unit!r}", remedy="give the cube in K or Jy/beam")
+        unit = self.unit.lower()
+        if unit in _KELVIN:
+            return _KELVIN[unit]
+        found = _PER_BEAM.fullmatch(unit)
+        flux = found and _JANSKY.get(next(part for part in found.groups() if part))
+        if not flux:
+            raise DataError(f"{self.path}: BUNIT is {self.unit!r}", remedy="give the cube in K or Jy/beam")
+        if "JYTOK" in self.header:
+            return flux * float(self.header["JYTOK"])
+        return flux * kelvin_per_jansky(spectral.rest_hz(self.header, str(self.path)) / 1e9, self.beam)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Turns stored numbers into values: BSCALE, BZERO, and the BLANK of integers."""
+
+    factor: float
+    zero: float
+    blank: int | None
+
+    @classmethod
+    def of(cls, header: fits.Header) -> _Scale:
+        blank = header.get("BLANK") if int(header["BITPIX"]) > 0 else None
+        return cls(float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank)
+
+    def __call__(self, stored: Array) -> Array:
+        if self.factor == 1.0 and self.zero == 0.0 and self.blank is None:
+            return stored
+        values = stored * self.factor + self.zero
+        if self.blank is not None:
+            values[stored == self.blank] = np.nan
+        return np.asarray(values, dtype=np.float32)
+
+
+@contextmanager
+def open_cube(where: str | Path, *, scratch: Path | None = None) -> Iterator[FitsCube]:
+    """Open a cube for reading, wherever it lies: ``with open_cube("s3://bucket/cube.fits") as cube: ...``.
+
+    Parameters
+    ----------
+    where
+        A path or a URL (see `formats.local`) of a FITS file, compressed or not, or of a CASA image.
+    scratch
+        Folder for what must be fetched.
+    """
+    with formats.local(where, scratch=scratch) as path, FitsCube(path) as cube:
+        yield cube
 
 
 def same_grid(first: FitsCube, second: FitsCube) -> bool:
     """Return whether two cubes have the same shape and world coordinates (derived specification, W22)."""
-    if first.shape != second.shape:
-        return False
     axes = (1, 2, 3) if first.is_cube and second.is_cube else (1, 2)
+    return first.shape == second.shape and _same_axes(first, second, axes)
+
+
+def same_sky(first: FitsCube, second: FitsCube) -> bool:
+    """Return whether the pixels of two cubes or images lie at the same places of the sky."""
+    turned = [[str(cube.header.get(name)) for name in _TURNING_CARDS] for cube in (first, second)]
+    return first.shape[1:] == second.shape[1:] and turned[0] == turned[1] and _same_axes(first, second, (1, 2))
+
+
+def _same_axes(first: FitsCube, second: FitsCube, axes: tuple[int, ...]) -> bool:
     for axis in axes:
         step = abs(float(first.header.get(f"CDELT{axis}", 1.0))) or 1.0
         if str(first.header.get(f"CTYPE{axis}", "")) != str(second.header.get(f"CTYPE{axis}", "")):
@@ -172,24 +242,15 @@ def same_grid(first: FitsCube, second: FitsCube) -> bool:
     return True
 
 
-def _velocities(cube: FitsCube, axis: Array) -> Array:
-    kind = str(cube.header.get("CTYPE3", "")).split("-")[0].strip().upper()
-    unit = str(cube.header.get("CUNIT3", "")).strip()
-    if kind in ("VRAD", "VELO", "VOPT", "FELO") and unit in _KMS_PER_UNIT:
-        return np.asarray(axis * _KMS_PER_UNIT[unit])
-    if kind == "FREQ" and unit.lower() in _HERTZ_PER_UNIT:
-        frequencies = axis * _HERTZ_PER_UNIT[unit.lower()]
-        return np.asarray(SPEED_OF_LIGHT_KMS * (1 - frequencies / cube.card("RESTFRQ")))
-    raise DataError(
-        f"{cube.path}: CTYPE3 is {kind or 'missing'} in {unit or 'no unit'}",
-        remedy="give the spectral axis as velocity (m/s, km/s) or frequency (Hz) with RESTFRQ",
-    )
-
-
 def _beams(hdus: fits.HDUList, channels: int) -> tuple[Beam, ...]:
-    """Return one beam per channel from CASA's beam table, or nothing if there is no table."""
+    """Return one beam per channel from CASA's beam table, or nothing if there is no table.
+
+    A blank channel has a beam of no width there, which the largest of the others stands in for.
+    """
     table = next((hdu for hdu in hdus if hdu.name == "BEAMS" and isinstance(hdu, fits.BinTableHDU)), None)
     if table is None or len(table.data) != channels:
         return ()
     scale = 3600.0 if str(table.columns["BMAJ"].unit or "arcsec").startswith("deg") else 1.0
-    return tuple(Beam(float(row["BMAJ"]) * scale, float(row["BMIN"]) * scale, float(row["BPA"])) for row in table.data)
+    found = [Beam(float(row["BMAJ"]) * scale, float(row["BMIN"]) * scale, float(row["BPA"])) for row in table.data]
+    largest = max((beam for beam in found if beam.minor_arcsec > 0), key=lambda beam: beam.major_arcsec, default=None)
+    return () if largest is None else tuple(beam if beam.minor_arcsec > 0 else largest for beam in found)

@@ -68,6 +68,30 @@ def of_image(cube: FitsCube, btype: str, bunit: str) -> fits.Header:
     return header
 
 
+def of_map(image: FitsCube, btype: str, bunit: str, **cards: Any) -> fits.Header:
+    """Return the header of an image on the grid of another, with its beam and channel width, and further `cards`."""
+    header = of_image(image, btype, bunit)
+    if "CHANWDTH" in image.header:
+        header["CHANWDTH"] = (image.header["CHANWDTH"], image.header.comments["CHANWDTH"])
+    header.update(cards)
+    return header
+
+
+def of_shuffled(cube: FitsCube) -> fits.Header:
+    """Return the header of a cube whose spectra lie at velocity 0 in channel n//2 (derived specification, 12.6).
+
+    The spectral axis is one of radio velocity, whatever it was, unless it was one of optical velocity.
+    """
+    header = of_cube(cube)
+    header["CRVAL3"], header["CRPIX3"] = 0.0, float(cube.shape[0] // 2 + 1)
+    if not re.fullmatch(r"VRAD|VELO|VOPT", str(header.get("CTYPE3", "")).strip().upper()):
+        falling = cube.shape[0] > 1 and cube.velocity_kms[1] < cube.velocity_kms[0]
+        header["CTYPE3"], header["CUNIT3"] = "VRAD", "m/s"
+        header["CDELT3"] = cube.channel_kms * (-1e3 if falling else 1e3)
+        header.remove("CD3_3", ignore_missing=True)
+    return header
+
+
 def of_moment(cube: FitsCube, btype: str, bunit: str, comments: tuple[str, ...] = ()) -> fits.Header:
     """Return the header of a moment map."""
     header = of_image(cube, btype, bunit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,11 +24,14 @@ from fringeflow_derived import headers, moments, peaks
 from fringeflow_derived.cubes import FitsCube
 from fringeflow_derived.headers import Stamp, no_stamp
 from fringeflow_derived.moments import MapPair, Spectra
+from fringeflow_derived.parallel import ordered
 from fringeflow_derived.products import read_rho
 from fringeflow_derived.regrid import onto_grid
-from fringeflow_derived.sources import Array, CubeSource, row_blocks
+from fringeflow_derived.sources import Array, CubeSource, ScratchCube, row_blocks
 
-_BYTES_PER_VOXEL = 48
+_BYTES_PER_VOXEL = 200
+"""Of all that is computed on the way; blocks small enough for the processor's cache take half the time."""
+
 _PEAK_BIAS = "Where there is no emission, this is the largest value of the noise."
 
 
@@ -69,7 +72,7 @@ class Request:
 
 
 def write(
-    cube: Path, noise: Path | None, masks: Mapping[str, Path], requests: Sequence[Request]
+    cube: Path, noise: Path | None, masks: Mapping[str, Path], requests: Sequence[Request], *, cores: int = 1
 ) -> list[dict[str, Any]]:
     """Make maps of one cube and write them; return facts of each: ``pixels``, ``median``, ``total``.
 
@@ -83,6 +86,8 @@ def write(
         Name -> file; those on other grids are looked up.
     requests
         The maps.
+    cores
+        Blocks of rows worked on at once; the maps do not depend on it.
 
     Raises
     ------
@@ -93,7 +98,7 @@ def write(
         source = stack.enter_context(FitsCube(cube))
         sigma = stack.enter_context(FitsCube(noise)) if noise else None
         opened = {name: stack.enter_context(FitsCube(path)) for name, path in masks.items()}
-        pairs = compute(
+        made = blocks(
             source,
             sigma,
             {name: onto_grid(mask, source) for name, mask in opened.items()},
@@ -102,8 +107,20 @@ def write(
             channel_kms=source.channel_kms,
             rho=read_rho(sigma) if sigma else (1.0,),
             scale=source.to_kelvin(),
+            cores=cores,
         )
-        return [_write_one(source, request, pair) for request, pair in zip(requests, pairs, strict=True)]
+        # A map is written when all its rows are there; until then, many large ones would not fit into memory.
+        shape = (2 * len(requests), *source.shape[1:])
+        rows = stack.enter_context(ScratchCube(requests[0].out.with_suffix(".rows"), shape, np.float32))
+        for start, pairs in made:
+            for number, pair in enumerate(pairs):
+                for side, part in enumerate(pair):
+                    if part is not None:
+                        rows.write_part(2 * number + side, start, part)
+        return [
+            _write_one(source, request, rows.plane(2 * number), rows.plane(2 * number + 1) if sigma else None)
+            for number, request in enumerate(requests)
+        ]
 
 
 def compute(
@@ -117,8 +134,45 @@ def compute(
     rho: tuple[float, ...] = (1.0,),
     scale: float = 1.0,
     rows: int | None = None,
+    cores: int = 1,
 ) -> list[MapPair]:
-    """Return (map, error) for each of `wanted`, reading each row of the cube, its noise and its masks once.
+    """Return (map, error) for each of `wanted`, float64; see `blocks` for the parameters."""
+    made = blocks(
+        cube,
+        noise,
+        masks,
+        wanted,
+        velocity_kms=velocity_kms,
+        channel_kms=channel_kms,
+        rho=rho,
+        scale=scale,
+        rows=rows,
+        cores=cores,
+    )
+    parts = [pairs for _, pairs in made]
+    values = [np.concatenate([pair[0] for pair in column]) for column in zip(*parts, strict=True)]
+    if noise is None:
+        return [(image, None) for image in values]
+    errors = [
+        np.concatenate([pair[1] for pair in column if pair[1] is not None]) for column in zip(*parts, strict=True)
+    ]
+    return list(zip(values, errors, strict=True))
+
+
+def blocks(
+    cube: CubeSource,
+    noise: CubeSource | None,
+    masks: Mapping[str, CubeSource],
+    wanted: Sequence[tuple[str, str | None, Mapping[str, Any]]],
+    *,
+    velocity_kms: Array,
+    channel_kms: float,
+    rho: tuple[float, ...] = (1.0,),
+    scale: float = 1.0,
+    rows: int | None = None,
+    cores: int = 1,
+) -> Iterator[tuple[int, list[MapPair]]]:
+    """Yield the first row and (map, error) for each of `wanted`, block by block, each row of all inputs read once.
 
     Parameters
     ----------
@@ -134,22 +188,27 @@ def compute(
         What cube and noise are multiplied by to be in K.
     rows
         Rows per block; the maps do not depend on it.
+    cores
+        Blocks worked on at once; the maps do not depend on it.
     """
-    _, height, width = cube.shape
     spectral = _Spectral(velocity_kms, channel_kms, rho)
-    pairs = [(np.full((height, width), np.nan), np.full((height, width), np.nan)) for _ in wanted]
     names = list(dict.fromkeys(mask for _, mask, _ in wanted))
     ranges = {name: channel_range(masks[name]) for name in names if name is not None}
-    for start, stop in row_blocks(cube.shape, _BYTES_PER_VOXEL, rows):
+
+    def make(block: tuple[int, int]) -> tuple[int, list[MapPair]]:
+        start, stop = block
         sigma = None if noise is None else _scaled(noise.rows(start, stop), scale)
         data = _Rows(_scaled(cube.rows(start, stop), scale), sigma)
+        pairs = [(np.full(data.shape, np.nan), np.full(data.shape, np.nan)) for _ in wanted]
         for name in names:
             mask = None if name is None else masks[name].rows(start, stop) > 0.5
-            block = _Block(data, mask, spectral, None if name is None else ranges[name])
+            part = _Block(data, mask, spectral, None if name is None else ranges[name])
             for (algorithm, own, options), pair in zip(wanted, pairs, strict=True):
                 if own == name:
-                    block.fill(algorithm, options, pair[0][start:stop], pair[1][start:stop])
-    return [(values, None if noise is None else errors) for values, errors in pairs]
+                    part.fill(algorithm, options, *pair)
+        return start, [(values, None if noise is None else errors) for values, errors in pairs]
+
+    return ordered(make, row_blocks(cube.shape, _BYTES_PER_VOXEL, rows), cores)
 
 
 def channel_range(mask: CubeSource) -> tuple[int, int] | None:
@@ -168,9 +227,18 @@ def options_of(algorithm: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if algorithm not in KINDS:
         raise DataError(f"no algorithm is called {algorithm!r}", remedy=f"choose from {', '.join(KINDS)}")
-    known = [
-        name for name in inspect.signature(KINDS[algorithm].make).parameters if name not in ("spectra", "channels")
-    ]
+    parameters = inspect.signature(KINDS[algorithm].make).parameters
+    return keyword_arguments(algorithm, [name for name in parameters if name not in ("spectra", "channels")], given)
+
+
+def keyword_arguments(algorithm: str, known: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments out of `known` from what the keys say: ``window`` for ``window_kms`` and so on.
+
+    Raises
+    ------
+    DataError
+        An option is unknown, or a width is not one.
+    """
     options = {}
     for name, value in given.items():
         with_unit = f"{name}_kms" in known
@@ -202,6 +270,7 @@ class _Rows:
     def __init__(self, data: Array, noise: Array | None) -> None:
         self.data = data
         self.noise = noise
+        self.shape = data.shape[1:]
 
     @cached_property
     def footprint(self) -> Array:
@@ -230,7 +299,7 @@ class _Block:
         make = KINDS[algorithm].make
         if algorithm == "tpeak" and not options.get("masked"):
             if not self._blank:
-                _put(np.s_[:], make(self._all, channels=self._channels, **options), values, errors)
+                _put(self._rows.footprint, make(self._all, channels=self._channels, **options), values, errors)
             return
         if self._reached.any():
             _put(self._reached, make(self._few, **options), values, errors)
@@ -248,14 +317,18 @@ class _Block:
 
     @cached_property
     def _all(self) -> Spectra:
-        return self._spectral.spectra(self._rows.data, None, self._rows.noise)
+        return self._of(self._rows.footprint, None)
 
     @cached_property
     def _few(self) -> Spectra:
-        pixels = np.s_[:, self._reached]
-        noise = None if self._rows.noise is None else self._rows.noise[pixels]
-        mask = None if self._mask is None else self._mask[pixels]
-        return self._spectral.spectra(self._rows.data[pixels], mask, noise)
+        return self._of(self._reached, self._mask)
+
+    def _of(self, pixels: Array, mask: Array | None) -> Spectra:
+        data, noise = self._rows.data, self._rows.noise
+        chosen = np.s_[:, pixels]
+        return self._spectral.spectra(
+            data[chosen], None if mask is None else mask[chosen], None if noise is None else noise[chosen]
+        )
 
 
 @dataclass(frozen=True)
@@ -280,19 +353,18 @@ def _scaled(values: Array, scale: float) -> Array:
     return values if scale == 1.0 else (values * scale).astype(np.float32)
 
 
-def _write_one(source: FitsCube, request: Request, pair: MapPair) -> dict[str, Any]:
+def _write_one(source: FitsCube, request: Request, values: Array, errors: Array | None) -> dict[str, Any]:
     kind = KINDS[request.algorithm]
-    shape = source.shape[1:]
-    for path, values, suffix in ((request.out, pair[0], ""), (request.out_error, pair[1], " Error")):
-        if path is None or values is None:
+    for path, image, suffix in ((request.out, values, ""), (request.out_error, errors, " Error")):
+        if path is None or image is None:
             continue
         comments = (_PEAK_BIAS,) if request.algorithm == "tpeak" and not request.options.get("masked") else ()
         header = headers.of_moment(source, kind.btype + suffix, kind.bunit, comments)
         request.stamp(header, {"algorithm": request.algorithm, "mask": request.mask, "kwargs": dict(request.options)})
-        write_cube(path, header, [values.astype(np.float32)], shape)
-    finite = pair[0][np.isfinite(pair[0])]
+        write_cube(path, header, [image], image.shape)
+    finite = values[np.isfinite(values)]
     return {
         "pixels": int(finite.size),
         "median": float(np.median(finite)) if finite.size else None,
-        "total": float(finite.sum()) if finite.size else None,
+        "total": float(finite.sum(dtype=np.float64)) if finite.size else None,
     }

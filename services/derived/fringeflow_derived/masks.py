@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 
-from fringeflow_derived.regions import Regions
+from fringeflow_derived.parallel import ordered
+from fringeflow_derived.regions import KEPT_BYTES, Regions
 from fringeflow_derived.sources import Array, CubeSource, as_source, row_blocks
 
 _BYTES_PER_VOXEL = 24
@@ -68,6 +67,7 @@ def strict_blocks(
     coverage: Array | CubeSource | None = None,
     pixels_per_beam: float = 1.0,
     rows: int | None = None,
+    cores: int = 1,
 ) -> Iterator[tuple[int, Array]]:
     """Yield (first row, block) of the two-level mask, before growth (derived specification, sections 7.1 to 7.6).
 
@@ -83,24 +83,27 @@ def strict_blocks(
         For `min_beams`.
     rows
         Rows per block; the mask does not depend on it.
+    cores
+        How many blocks to look at at once; the mask does not depend on it.
     """
     cube = as_source(data)
-    blocks = list(row_blocks(cube.shape, _BYTES_PER_VOXEL, rows))
+    blocks = list(row_blocks(cube.shape, _BYTES_PER_VOXEL * cores, rows))
     levels = _Levels(cube, as_source(noise), None if coverage is None else as_source(coverage), options, blocks)
     pruned = _prunes(options)
     core = levels.core
     if pruned and options.prune == "core":
-        core = _Kept(Regions(core, len(blocks), options.connectivity), options, pixels_per_beam)
+        core = _Kept(Regions(core, len(blocks), options.connectivity, cores), options, pixels_per_beam)
     if options.lo_thresh is None:
-        low = Regions(core, len(blocks), options.connectivity)
+        low = Regions(core, len(blocks), options.connectivity, cores)
         keep = np.arange(low.count + 1) > 0
     else:
-        low = Regions(levels.low, len(blocks), options.connectivity)
+        low = Regions(levels.low, len(blocks), options.connectivity, cores)
         keep = low.touched(core)
     if pruned and options.prune == "final":
         keep &= _large(low, options, pixels_per_beam)
-    for number, (start, _) in enumerate(blocks):
-        yield start, keep[low.labels(number)]
+    masks = ordered(lambda number: low.kept(number, keep), range(len(blocks)), cores)
+    for (start, _), mask in zip(blocks, masks, strict=True):
+        yield start, mask
 
 
 def runs(mask: Array, length: int) -> Array:
@@ -130,11 +133,23 @@ def grow_planes(mask: Array | CubeSource, grow_xy: int = 0, grow_v: int = 0) -> 
     for channel in range(channels + grow_v):
         if channel < channels:
             plane = source.plane(channel).astype(bool)
-            window.append(ndimage.binary_dilation(plane, iterations=grow_xy) if grow_xy else plane)
+            window.append(_dilated(plane, grow_xy))
         elif len(window) > channels + 2 * grow_v - channel:
             window.popleft()
         if channel >= grow_v:
             yield np.logical_or.reduce(list(window))
+
+
+def _dilated(plane: Array, radius: int) -> Array:
+    """Return `plane` grown by a diamond."""
+    for _ in range(radius if plane.any() else 0):
+        grown = plane.copy()
+        grown[1:] |= plane[:-1]
+        grown[:-1] |= plane[1:]
+        grown[:, 1:] |= plane[:, :-1]
+        grown[:, :-1] |= plane[:, 1:]
+        plane = grown
+    return plane
 
 
 def union_planes(masks: Sequence[CubeSource], fraction_of_scales: float | None = None) -> UnionMask:
@@ -187,15 +202,27 @@ class _Levels:
         self._data, self._noise, self._coverage = data, noise, coverage
         self._options = options
         self._blocks = blocks
-        self._levels = lru_cache(maxsize=1)(self._compute)
+        self._bright: dict[int, Array] = {}
+        self._room = KEPT_BYTES
 
     def core(self, number: int) -> Array:
         """Return where the signal is bright enough in enough consecutive channels."""
-        return self._levels(number)[0]
+        voxels = self._bright.get(number)
+        if voxels is None:
+            return self._compute(number)[0]
+        start, stop = self._blocks[number]
+        core = np.zeros((self._data.shape[0], stop - start, self._data.shape[2]), bool)
+        core.ravel()[voxels] = True
+        return core
 
     def low(self, number: int) -> Array:
-        """Return where it is at least faint."""
-        return self._levels(number)[1]
+        """Return where it is at least faint; where it is bright enough, which is asked for next, is kept."""
+        core, low = self._compute(number)
+        voxels = np.flatnonzero(core).astype(np.int32)
+        self._room -= voxels.nbytes
+        if self._room > 0:
+            self._bright[number] = voxels
+        return low
 
     def _compute(self, number: int) -> tuple[Array, Array]:
         options = self._options
@@ -222,8 +249,7 @@ class _Kept:
         self._keep = _large(regions, options, pixels_per_beam)
 
     def __call__(self, number: int) -> Array:
-        kept: Array = self._keep[self._regions.labels(number)]
-        return kept
+        return self._regions.kept(number, self._keep)
 
 
 def _prunes(options: StrictOptions) -> bool:

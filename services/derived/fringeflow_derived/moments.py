@@ -6,6 +6,12 @@
 
 Every function returns (map, error), float64, NaN where undefined; the error is None where no noise is given. Sums run
 in channel order, so a pixel's result does not depend on which others are computed with it.
+
+Errors are the scatter about the map of the noise-free cube under the same mask, within 10 per cent where the peak is 5
+times the noise or more (`tests/derived/test_derived_truth.py`). They know nothing of what the mask leaves out: a mask
+that follows the noise cuts faint wings off at random, so that under a strict mask the sums scatter by 1.3 (peaks of 10
+times the noise) to 2 times (of 4) their errors about the whole line's, are low by 0.6 to 1.5 of them, and widths are
+too small by several. Peak maps hardly feel the mask; broad masks spare the sums, too.
 """
 
 from __future__ import annotations
@@ -138,6 +144,9 @@ LINE_WIDTH_KMS = 10.0
 """Width of the line that limits of the integrated intensity are for."""
 
 
+_NO_WIDTH = 1e-6  # channels
+
+
 def mom0(spectra: Spectra, *, include_limits: bool = True, line_width_kms: float = LINE_WIDTH_KMS) -> MapPair:
     """Return the integrated intensity, K km/s.
 
@@ -182,8 +191,8 @@ def mom2(spectra: Spectra, *, min_snr: float | None = 3.0, subtract_response: bo
         error = spectra.error((square - second) / spectra.total)
         if error is not None:
             error = error / (2 * width)
-    # A width of 0 (one channel) has no error to speak of: its derivative is infinite.
-    good = spectra.trusted(min_snr) & (second > 0)
+    # A width of 0 (one channel), or what rounding makes of it, has no error to speak of: its derivative is infinite.
+    good = spectra.trusted(min_snr) & (second > (_NO_WIDTH * spectra.dv) ** 2)
     return _where(good, *_without_response(spectra, width, error, subtract=subtract_response))
 
 

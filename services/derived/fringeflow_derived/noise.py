@@ -11,13 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 
-from fringeflow_derived.beams import FWHM_PER_SIGMA
-from fringeflow_derived.robust import robust_scale
-from fringeflow_derived.sources import Array, CubeSource, Shape, as_source
+from fringeflow_derived import fields
+from fringeflow_derived.parallel import ordered
+from fringeflow_derived.robust import Levels
+from fringeflow_derived.sources import Array, CubeSource, Shape, as_source, row_blocks
 
-_SAMPLES_AT_ONCE = 4_000_000
+_LEVELS = Levels(octaves=7)
+_ALL_LEVELS = Levels(octaves=100)
+_BYTES_PER_VOXEL = 32
+_KEPT_BYTES = 128_000_000
+_RIDGE_OF_ONE_CHANNEL = 0.02
+"""The variance of the logarithm of a box's scale, 0.2 over the number of channels, in units of a steep rise (by e
+within 3 beams) and shared by the ten boxes that a trend is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,10 @@ class NoiseOptions:
     """How noise is measured (derived specification, section 6.1); None stands for a value that follows from the beam.
 
     `signal_rounds` is how often the signal found with one estimate is left out of the next; 0 measures once, with
-    everything. `use_fft` is accepted for compatibility: the fill is computed exactly whatever it says.
+    everything, as the reference does. `trend` says whether the fill follows the local trend of the measured scales
+    (None: with signal rounds only); the reference's is a mere average, too low by tens of per cent where the noise
+    rises steeply towards the edge. `use_fft` is accepted for compatibility: the fill is computed exactly whatever it
+    says.
     """
 
     box: int | None = None
@@ -40,6 +50,12 @@ class NoiseOptions:
     oversample_boundary: bool = False
     use_fft: bool = True
     signal_rounds: int = 2
+    trend: bool | None = None
+
+    @property
+    def follows_trend(self) -> bool:
+        """Whether the fill follows the trend."""
+        return self.signal_rounds > 0 if self.trend is None else self.trend
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,17 @@ def estimate(
     signal: Array | CubeSource | None = None,
     iterations: int | None = None,
 ) -> NoiseModel:
-    """Measure the noise of a cube or image (derived specification, section 6.3).
+    """Measure the noise of a cube or image, leaving out where `signal` is true; see `Samples` for the others."""
+    return Samples(data, pixels_per_beam, options).estimate(signal, iterations)
+
+
+def beam_diameter_pixels(pixels_per_beam: float) -> float:
+    """Return the diameter of the disc that has the beam's area."""
+    return math.sqrt(4 * pixels_per_beam / math.pi)
+
+
+class Samples:
+    """The samples of one cube, from which its noise is estimated as often as needed (derived specification, 6.3).
 
     Parameters
     ----------
@@ -82,82 +108,113 @@ def estimate(
         Beam area over pixel area.
     options
         See `NoiseOptions`.
-    signal
-        Boolean, true where there is signal, which is left out.
-    iterations
-        Refinements, in place of the option's.
-
-    Returns
-    -------
-    NoiseModel
-        Finite wherever any channel of the cube is (derived specification, W10), in the cube's unit.
+    rows
+        Rows per block; the noise does not depend on it.
+    cores
+        Blocks looked at at once; the noise does not depend on it.
     """
-    options = options or NoiseOptions()
-    samples = _Samples(as_source(data), None if signal is None else as_source(signal), pixels_per_beam, options)
-    model = NoiseModel(np.ones(samples.shape[1:]), np.ones(samples.shape[0]))
-    for _ in range(max(1, options.iterations if iterations is None else iterations)):
-        image = samples.image(model)
-        model = NoiseModel(model.image * image, model.spectrum)
-        model = NoiseModel(model.image, model.spectrum * samples.spectrum(model))
-    return model
-
-
-def beam_diameter_pixels(pixels_per_beam: float) -> float:
-    """Return the diameter of the disc that has the beam's area."""
-    return math.sqrt(4 * pixels_per_beam / math.pi)
-
-
-class _Samples:
-    """The samples of one cube: where boxes lie, which values are in them, and their scales."""
 
     def __init__(
-        self, data: CubeSource, signal: CubeSource | None, pixels_per_beam: float, options: NoiseOptions
+        self,
+        data: Array | CubeSource,
+        pixels_per_beam: float,
+        options: NoiseOptions | None = None,
+        *,
+        rows: int | None = None,
+        cores: int = 1,
     ) -> None:
-        self._data = data
-        self._signal = signal
-        self._options = options
-        self.shape = data.shape
-        self._box = options.box or math.ceil(2.5 * math.sqrt(pixels_per_beam))
-        self._stride = options.substride or max(1, math.floor(beam_diameter_pixels(pixels_per_beam) / 2.5))
+        self._data = as_source(data)
+        self.options = options or NoiseOptions()
+        self.shape = self._data.shape
+        self._cores = cores
+        self._box = self.options.box or math.ceil(2.5 * math.sqrt(pixels_per_beam))
         self._half = self._box // 2
-        self._offsets = np.arange(-self._half, self._half + 1, self._stride)
+        self._stride = self.options.substride or max(1, math.floor(beam_diameter_pixels(pixels_per_beam) / 2.5))
+        self._blocks = self._whole_strides(rows)
+        self._kept: dict[int, Array] = {}
         self._footprint = np.zeros(self.shape[1:], bool)
-        for channel in range(self.shape[0]):
-            self._footprint |= np.isfinite(data.plane(channel))
+        self._typical = self._survey()
         self._centres = self._find_centres()
 
-    def image(self, model: NoiseModel) -> Array:
-        """Return the spatial part of data / model: (ny, nx), NaN outside the footprint."""
-        if not self._options.do_map:
-            every = math.ceil(math.prod(self.shape) / self._stride**2 / _SAMPLES_AT_ONCE)
-            pooled = np.concatenate([self._plane(channel, model)[::every] for channel in range(self.shape[0])])
-            return np.where(self._footprint, robust_scale(pooled[np.newaxis])[0][0], np.nan)
-        ys, xs, wanted = self._centres
-        scales, counts = np.full(wanted.shape, np.nan), np.zeros(wanted.shape, int)
-        for part in self._batches(wanted):
-            found = robust_scale(np.concatenate([self._boxes(int(ys[row]), xs[wanted[row]], model) for row in part]))
-            chosen = np.zeros(wanted.shape, bool)
-            chosen[part] = wanted[part]
-            scales[chosen], counts[chosen] = found
-        # On images too small for any full box, the fullest boxes have to do.
-        enough = min(self._options.nThresh, int(counts.max(initial=0)) // 2)
-        scales[counts <= enough] = np.nan
-        filled = _spread(scales, ys, xs, self._footprint.shape, self._box / FWHM_PER_SIGMA)
-        return np.where(self._footprint, filled, np.nan)
+    def estimate(self, signal: Array | CubeSource | None = None, iterations: int | None = None) -> NoiseModel:
+        """Return the noise where `signal` is false.
 
-    def spectrum(self, model: NoiseModel) -> Array:
+        Parameters
+        ----------
+        signal
+            Boolean, as the data in shape.
+        iterations
+            Refinements, in place of the option's.
+
+        Returns
+        -------
+        NoiseModel
+            Finite wherever any channel of the cube is (derived specification, W10), in the cube's unit.
+        """
+        left_out = None if signal is None else as_source(signal)
+        model = NoiseModel(np.where(self._footprint, self._typical, np.nan), np.ones(self.shape[0]))
+        for _ in range(max(1, self.options.iterations if iterations is None else iterations)):
+            model = NoiseModel(model.image * self._image(model, left_out), model.spectrum)
+            model = NoiseModel(model.image, model.spectrum * self._spectrum(model, left_out))
+        return model
+
+    def _whole_strides(self, rows: int | None) -> list[tuple[int, int]]:
+        """Return blocks of rows that start where samples do."""
+        counts = 12 * _LEVELS.count / (self.shape[0] * self._stride**2)
+        _, stop = next(row_blocks(self.shape, math.ceil(_BYTES_PER_VOXEL + counts), rows))
+        return list(row_blocks(self.shape, 1, max(1, stop // self._stride) * self._stride))
+
+    def _survey(self) -> float:
+        """Find the footprint and the typical scale; keep the samples of a cube small enough."""
+        small = math.prod(self.shape) // self._stride**2 * 4 <= _KEPT_BYTES
+        counts = np.zeros(_ALL_LEVELS.count, np.int64)
+        for number, (start, stop) in enumerate(self._blocks):
+            values = self._data.rows(start, stop)
+            self._footprint[start:stop] = np.isfinite(values).any(axis=0)
+            samples = np.array(values[:, :: self._stride, :: self._stride], np.float32)
+            counts += np.bincount(_ALL_LEVELS.of(samples).ravel(), minlength=_ALL_LEVELS.count)
+            if small:
+                self._kept[number] = samples
+        return float(_ALL_LEVELS.scales(counts[np.newaxis])[0][0])
+
+    def _image(self, model: NoiseModel, signal: CubeSource | None) -> Array:
+        """Return the spatial part of data / model: (ny, nx), NaN outside the footprint."""
+        if not self.options.do_map:
+            total = np.zeros(_LEVELS.count, np.int64)
+            for block in self._by_channel(model, signal):
+                total += block.sum(axis=0)
+            return np.where(self._footprint, _LEVELS.scales(total[np.newaxis])[0][0], np.nan)
+        wanted = self._centres[2]
+        scales, counts = np.full(wanted.shape, np.nan), np.zeros(wanted.shape, int)
+        for row, found in enumerate(self._boxes(model, signal)):
+            chosen = wanted[row]
+            scales[row, chosen], counts[row, chosen] = _LEVELS.scales(found[chosen])
+        # On images too small for any full box, the fullest boxes have to do.
+        enough = min(self.options.nThresh, int(counts.max(initial=0)) // 2)
+        scales[counts <= enough] = np.nan
+        return np.where(self._footprint, self._fill(scales, counts), np.nan)
+
+    def _fill(self, scales: Array, counts: Array) -> Array:
+        """Return scales of boxes smoothed on every pixel."""
+        ys, xs, _ = self._centres
+        height, width = self._footprint.shape
+        if not self.options.follows_trend:
+            return fields.spread(scales, ys, xs, (height, width), self._box)
+        ridge = _RIDGE_OF_ONE_CHANNEL / self.shape[0]
+        trend = fields.trend(scales, counts, ys, xs, (height, width), self._box, ridge)
+        return trend * fields.spread(scales / trend[np.ix_(ys, xs)], ys, xs, (height, width), self._box)
+
+    def _spectrum(self, model: NoiseModel, signal: CubeSource | None) -> Array:
         """Return the spectral part of data / model: (nchan,), median 1 if it is smoothed."""
-        channels, options = self.shape[0], self._options
+        channels, options = self.shape[0], self.options
         if channels == 1 or not options.do_spec:
             return np.ones(channels)
+        counts = np.zeros((channels, _LEVELS.count), np.int64)
+        for block in self._by_channel(model, signal):
+            counts += block
         half = options.spec_box // 2
-        scales = np.empty(channels)
-        pool: deque[Array] = deque(maxlen=2 * half + 1)
-        for channel in range(channels + half):
-            blank = np.empty(0, np.float32)
-            pool.append(self._plane(channel, model) if channel < channels else blank)
-            if channel >= half:
-                scales[channel - half] = robust_scale(np.concatenate(list(pool))[np.newaxis])[0][0]
+        pooled = [counts[max(0, channel - half) : channel + half + 1].sum(axis=0) for channel in range(channels)]
+        scales, _ = _LEVELS.scales(np.array(pooled))
         return _smooth_bandpass(scales, options.bandpass_smooth_window, options.bandpass_smooth_order)
 
     def _find_centres(self) -> tuple[Array, Array, Array]:
@@ -165,79 +222,81 @@ class _Samples:
         height, width = self._footprint.shape
         side = math.ceil(math.sqrt(np.count_nonzero(self._footprint)))
         step = max(1, min(math.floor(self._box / 2.5), side // 20))
-        if self._options.oversample_boundary:
-            return np.arange(height), np.arange(width), self._near_boundary() | self._on_grid(step)
-        ys, xs = _places(height, self._half, step), _places(width, self._half, step)
+        # A trend takes boxes that stick out of the array, too.
+        half = 0 if self.options.follows_trend else self._half
+        ys, xs = _places(height, half, step), _places(width, half, step)
+        if self.options.oversample_boundary:
+            grid = np.zeros(self._footprint.shape, bool)
+            grid[np.ix_(ys, xs)] = True
+            return np.arange(height), np.arange(width), self._footprint & (grid | self._near_boundary())
         wanted = self._footprint[np.ix_(ys, xs)]
         return ys, xs, wanted if wanted.any() else np.ones_like(wanted)
 
-    def _on_grid(self, step: int) -> Array:
-        grid = np.zeros(self._footprint.shape, bool)
-        grid[np.ix_(*(_places(size, self._half, step) for size in grid.shape))] = True
-        return grid
-
     def _near_boundary(self) -> Array:
-        """Return the pixels of the footprint within half a box of a blank pixel (or of the array's edge)."""
+        """Return the pixels within half a box of a blank pixel (or of the array's edge)."""
         inner: Array = ndimage.binary_erosion(self._footprint, np.ones((self._box, self._box)))
-        return self._footprint & ~inner
+        return ~inner
 
-    def _plane(self, channel: int, model: NoiseModel) -> Array:
-        """Return the valid samples of data / model in one channel, sub-sampled as boxes are."""
-        chosen = np.s_[:: self._stride, :: self._stride]
-        values = self._data.plane(channel)[chosen] / model.plane(channel)[chosen]
-        valid = np.isfinite(values)
-        if self._signal is not None:
-            valid &= ~self._signal.plane(channel)[chosen].astype(bool)
-        kept: Array = values[valid]
-        return kept
+    def _boxes(self, model: NoiseModel, signal: CubeSource | None) -> Iterator[Array]:
+        """Yield how many samples of each box are of which level: (columns of centres, levels), for each row of them."""
+        ys, xs, _ = self._centres
+        stride, half = self._stride, self._half
+        columns = np.arange(0, self.shape[2], stride)
+        inside = sparse.csr_array((np.abs(xs[:, np.newaxis] - columns) <= half).astype(np.int32))
+        recent: deque[tuple[int, Array]] = deque()
+        total = np.zeros((len(columns), _LEVELS.count), np.int32)
+        rows = self._by_pixel(model, signal)
+        ahead = next(rows, None)
+        for y in ys:
+            while ahead is not None and ahead[0] <= y + half:
+                recent.append(ahead)
+                total += ahead[1]
+                ahead = next(rows, None)
+            while recent and recent[0][0] < y - half:
+                total -= recent.popleft()[1]
+            yield inside @ total
 
-    def _batches(self, wanted: Array) -> Iterator[Array]:
-        """Yield numbers of rows of centres, as many as may be in memory at once."""
-        rows = np.flatnonzero(wanted.any(axis=1))
-        samples = self.shape[0] * len(self._offsets) ** 2 * int(wanted.sum(axis=1).max(initial=1))
-        step = max(1, _SAMPLES_AT_ONCE // samples)
-        return (rows[start : start + step] for start in range(0, len(rows), step))
+    def _by_pixel(self, model: NoiseModel, signal: CubeSource | None) -> Iterator[tuple[int, Array]]:
+        """Yield each sampled row, and how many of the samples of each of its pixels are of which level."""
 
-    def _boxes(self, y: int, xs: Array, model: NoiseModel) -> Array:
-        """Return the samples of the boxes centred on row `y` and columns `xs`: (centres, samples)."""
-        half, offsets = self._half, self._offsets
-        inside = (y + offsets >= 0) & (y + offsets < self.shape[1])
-        start, stop = int((y + offsets[inside]).min()), int((y + offsets[inside]).max()) + 1
-        chosen = np.s_[:, :: self._stride]
-        values = self._data.rows(start, stop)[chosen] / model.rows(start, stop)[chosen]
-        if self._signal is not None:
-            values[self._signal.rows(start, stop)[chosen].astype(bool)] = np.nan
-        band = np.full((self.shape[0], len(offsets), self.shape[2] + 2 * half), np.nan, np.float32)
-        band[:, inside, half : half + self.shape[2]] = values
-        return np.moveaxis(band[:, :, xs[:, np.newaxis] + half + offsets], 2, 0).reshape(len(xs), -1)
+        def count(number: int) -> Array:
+            levels = self._levels(number, model, signal)
+            height, width = levels.shape[1:]
+            levels += _LEVELS.count * np.arange(height * width, dtype=np.int32).reshape(height, width)
+            counts = np.bincount(levels.ravel(), minlength=height * width * _LEVELS.count)
+            return counts.reshape(height, width, -1).astype(np.int32)
+
+        for (start, _), block in zip(self._blocks, ordered(count, range(len(self._blocks)), self._cores), strict=True):
+            for i, counts in enumerate(block):
+                yield start + i * self._stride, counts
+
+    def _by_channel(self, model: NoiseModel, signal: CubeSource | None) -> Iterator[Array]:
+        """Yield for each block how many samples of each of its channels are of which level."""
+
+        def count(number: int) -> Array:
+            levels = self._levels(number, model, signal).reshape(self.shape[0], -1)
+            return np.array([np.bincount(found, minlength=_LEVELS.count) for found in levels])
+
+        yield from ordered(count, range(len(self._blocks)), self._cores)
+
+    def _levels(self, number: int, model: NoiseModel, signal: CubeSource | None) -> Array:
+        """Return the levels of the samples of data / model in a block."""
+        start, stop = self._blocks[number]
+        chosen = np.s_[:, :: self._stride, :: self._stride]
+        samples = self._kept[number] if self._kept else self._data.rows(start, stop)[chosen]
+        image = model.image[start : stop : self._stride, :: self._stride]
+        scale = (1 / model.spectrum[:, np.newaxis, np.newaxis] * (1 / image)).astype(np.float32)
+        values = np.multiply(samples, scale, out=scale)
+        if signal is not None:
+            values[signal.rows(start, stop)[chosen].astype(bool)] = np.nan
+        return _LEVELS.of(values)
 
 
 def _places(size: int, half: int, step: int) -> Array:
-    """Return where boxes lie along one axis: centres of whole boxes, or the middle where none fits."""
-    return np.asarray(range(half, size - half, step) if size > 2 * half else [size // 2])
-
-
-def _spread(scales: Array, ys: Array, xs: Array, shape: tuple[int, ...], sigma: float) -> Array:
-    """Return measured scales smoothed with a round Gaussian on every pixel, unmeasured ones having no weight.
-
-    The centres lie on crossings of rows and columns, so the Gaussian acts on each axis in turn, exactly. Sums run in
-    a fixed order, unlike those of a matrix product, which may depend on the number of threads.
-    """
-    measured = np.isfinite(scales)
-    if not measured.any():
-        return np.full(shape, np.nan)
-    across = [_gaussian(size, places, sigma) for size, places in zip(shape, (ys, xs), strict=True)]
-    values = np.einsum("yi,ij->yj", across[0], np.where(measured, scales, 0.0))
-    weights = np.einsum("yi,ij->yj", across[0], measured.astype(float))
-    values, weights = (np.einsum("yj,xj->yx", half, across[1]) for half in (values, weights))
-    typical = np.median(scales[measured])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(weights > np.finfo(float).tiny, values / weights, typical))
-
-
-def _gaussian(size: int, places: Array, sigma: float) -> Array:
-    weights: Array = np.exp(-0.5 * ((np.arange(size)[:, np.newaxis] - places) / sigma) ** 2)
-    return weights
+    """Return where boxes lie along one axis: centres of boxes `half` within, or the middle where none fits."""
+    if half:
+        return np.asarray(range(half, size - half, step) if size > 2 * half else [size // 2])
+    return np.arange((size - 1) % step // 2, size, step)
 
 
 def _smooth_bandpass(scales: Array, window: int | None, order: int) -> Array:

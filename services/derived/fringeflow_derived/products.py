@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from astropy.io import fits
 
 from fringeflow.errors import DataError
 from fringeflow.fitsio import write_cube
@@ -38,7 +39,13 @@ class BroadOptions:
 
 
 def noise(
-    cube: Path, out: Path, scratch: Path, *, options: NoiseOptions | None = None, stamp: Stamp = no_stamp
+    cube: Path,
+    out: Path,
+    scratch: Path,
+    *,
+    options: NoiseOptions | None = None,
+    stamp: Stamp = no_stamp,
+    cores: int = 1,
 ) -> dict[str, Any]:
     """Write the noise of a cube or image, in its unit; the channels' correlation goes into cards RHO1, RHO2, ...
 
@@ -54,6 +61,8 @@ def noise(
         See `NoiseOptions`.
     stamp
         Adds provenance to the header.
+    cores
+        Blocks worked on at once; the noise does not depend on it.
 
     Returns
     -------
@@ -62,16 +71,22 @@ def noise(
     """
     options = options or NoiseOptions()
     with FitsCube(cube) as source, _scratch_masks(scratch) as store:
-        measured = measure(source, source.pixels_per_beam, options, store=store)
+        measured = measure(source, source.pixels_per_beam, options, store=store, cores=cores)
         facts = {"rms": _typical(measured.model), "unit": source.unit, "rho": list(measured.rho)}
         header = headers.of_cube(source, bunit=source.unit)
-        for lag, rho in enumerate(measured.rho):
-            if lag:
-                header[f"{RHO_CARD}{lag}"] = (rho, f"noise correlation of channels {lag} apart")
+        write_rho(header, measured.rho)
         stamp(header, asdict(options) | {"rho": list(measured.rho), "pixels_per_beam": source.pixels_per_beam})
         planes = (measured.model.plane(channel) for channel in range(source.shape[0]))
         write_cube(out, header, planes, source.shape if source.is_cube else source.shape[1:])
     return facts
+
+
+def write_rho(header: fits.Header, rho: Sequence[float]) -> None:
+    """Say in the header of a noise cube how its channels are correlated, in place of what it says."""
+    header.remove(f"{RHO_CARD}*", ignore_missing=True, remove_all=True)
+    for lag, value in enumerate(rho):
+        if lag:
+            header[f"{RHO_CARD}{lag}"] = (value, f"noise correlation of channels {lag} apart")
 
 
 def read_rho(noise_cube: FitsCube) -> tuple[float, ...]:
@@ -91,6 +106,7 @@ def strict_mask(
     coverage: Path | None = None,
     options: StrictOptions | None = None,
     stamp: Stamp = no_stamp,
+    cores: int = 1,
 ) -> dict[str, Any]:
     """Write the strict mask of a cube (derived specification, section 7).
 
@@ -108,6 +124,8 @@ def strict_mask(
         See `StrictOptions`.
     stamp
         Adds provenance to the header.
+    cores
+        Blocks worked on at once; the mask does not depend on it.
 
     Returns
     -------
@@ -120,9 +138,9 @@ def strict_mask(
         covered = stack.enter_context(FitsCube(coverage)) if coverage else None
         store = stack.enter_context(_scratch_masks(scratch))(data.shape)
         ppb = data.pixels_per_beam
-        for start, block in strict_blocks(data, sigma, options, coverage=covered, pixels_per_beam=ppb):
+        for start, block in strict_blocks(data, sigma, options, coverage=covered, pixels_per_beam=ppb, cores=cores):
             store.write_rows(start, block)
-        return _write_mask(out, data, store, (options.grow_xy, options.grow_v), asdict(options), stamp)
+        return write_mask(out, data, store, (options.grow_xy, options.grow_v), asdict(options), stamp)
 
 
 def broad_mask(
@@ -165,13 +183,14 @@ def broad_mask(
         some = options.recipe == "somescales"
         union = union_planes(sources, options.fraction_of_scales if some else None)
         used = asdict(options) | {"masks": [path.name for path in (template, *(other.path for other in others))]}
-        facts = _write_mask(out, grid, union, (options.grow_xy, options.grow_v), used, stamp)
+        facts = write_mask(out, grid, union, (options.grow_xy, options.grow_v), used, stamp)
         return facts | {"masks": len(sources)}
 
 
-def _write_mask(
+def write_mask(
     out: Path, grid: FitsCube, mask: CubeSource, grow: tuple[int, int], parameters: dict[str, Any], stamp: Stamp
 ) -> dict[str, Any]:
+    """Write `mask`, grown by pixels and channels, with the header of `grid`; return how much of it is true."""
     header = headers.of_mask(grid)
     stamp(header, parameters)
     counted = _Counted(grid.shape)

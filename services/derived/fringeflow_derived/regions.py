@@ -1,22 +1,56 @@
 """Connected regions of a Boolean cube that is seen one block of rows at a time.
 
 Blocks are labelled on their own; where a region crosses from one block into the next its labels are joined, so the
-regions do not depend on where the blocks end. Arrays only.
+regions do not depend on where the blocks end. Of each block only its true voxels are kept. Arrays only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
+from fringeflow_derived.parallel import ordered
 from fringeflow_derived.sources import Array
 
 Block = Callable[[int], Array]
 """Number of a block -> its part of the Boolean cube, (nchan, rows, nx)."""
+
+KEPT_BYTES = 200_000_000
+"""Memory that true voxels kept for another pass may take; what is beyond is computed again."""
+
+_SPARSE = 0.03
+"""Up to this share of true voxels it is faster to look at each of them than at all."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The true voxels of a block (flat indices, ascending) and the label of each, from 0 to `count` - 1."""
+
+    shape: tuple[int, ...]
+    voxels: Array
+    labels: Array
+    count: int
+
+    def row(self, number: int) -> Array:
+        """Return one row of the block, (nchan, nx), with labels from 1; 0 where there is none."""
+        channels, rows, width = self.shape
+        found = np.zeros((channels, width), np.int64)
+        here = self.voxels // width % rows == number % rows
+        voxels = self.voxels[here]
+        found[voxels // (rows * width), voxels % width] = self.labels[here] + 1
+        return found
+
+    def put(self, values: Array) -> Array:
+        """Return the block with `values[label]` at its true voxels, 0 elsewhere."""
+        block = np.zeros(self.shape, values.dtype)
+        block.ravel()[self.voxels] = values[self.labels]
+        return block
 
 
 class Regions:
@@ -30,58 +64,101 @@ class Regions:
         How many there are; each borders on the next.
     connectivity
         1: faces connect; 2: edges too; 3: corners too.
+    cores
+        Blocks looked at at once.
     """
 
-    def __init__(self, block: Block, blocks: int, connectivity: int = 1) -> None:
+    def __init__(self, block: Block, blocks: int, connectivity: int = 1, cores: int = 1) -> None:
         self._block = block
+        self._cores = cores
         self._structure = ndimage.generate_binary_structure(3, connectivity)
-        self._kept: tuple[int, Array, int] | None = None
+        self._kept: dict[int, Labelled] = {}
         self._first = [0]
         pairs: list[Array] = []
         border: Array | None = None
-        for number in range(blocks):
-            labels, count = self._local(number)
+        room = KEPT_BYTES
+        for number, found in enumerate(ordered(self._label, range(blocks), cores)):
             if border is not None:
-                pairs.append(self._joints(border, labels[:, 0], number))
-            border = labels[:, -1].copy()
-            self._first.append(self._first[-1] + count)
+                pairs.append(self._joints(border, found.row(0), number))
+            border = found.row(-1)
+            self._first.append(self._first[-1] + found.count)
+            room -= found.voxels.nbytes + found.labels.nbytes
+            if room > 0:
+                self._kept[number] = found
         self._region = self._join(pairs)
         self.count = int(self._region.max(initial=-1)) + 1
 
     def labels(self, number: int) -> Array:
         """Return block `number` with the region of each voxel, from 1; 0 where there is none."""
-        local, count = self._local(number)
-        start = self._first[number]
-        table = np.concatenate([[0], self._region[start : start + count] + 1])
-        labelled: Array = table[local]
-        return labelled
+        return self._labelled(number).put(self._regions_of(number) + 1)
+
+    def kept(self, number: int, keep: Array) -> Array:
+        """Return block `number` with only the regions for which `keep` is true; `keep[0]` stands for no region."""
+        return self._labelled(number).put(keep[1:][self._regions_of(number)])
 
     def sizes(self) -> Array:
         """Return the number of voxels of each region; index 0 stands for none."""
-        return self._total(lambda labels: labels.ravel())
+        return self._total(lambda regions, _: regions)
 
     def areas(self) -> Array:
         """Return the number of pixels (lines of sight) of each region; index 0 stands for none."""
-        return self._total(_pixels)
+        return self._total(_once_a_pixel)
 
     def touched(self, block: Block) -> Array:
         """Return which regions hold a true voxel of another Boolean cube in the same blocks; index 0 is false."""
-        found = np.zeros(self.count + 1, bool)
-        for number in range(len(self._first) - 1):
-            found[self.labels(number)[block(number)]] = True
-        found[0] = False
-        return found
 
-    def _total(self, members: Callable[[Array], Array]) -> Array:
+        def hits(number: int) -> Array:
+            found = self._labelled(number)
+            inside = block(number).ravel()[found.voxels]
+            regions: Array = self._regions_of(number)[np.unique(found.labels[inside])]
+            return regions
+
+        touched = np.zeros(self.count + 1, bool)
+        for regions in ordered(hits, range(len(self._first) - 1), self._cores):
+            touched[regions + 1] = True
+        return touched
+
+    def _total(self, members: Callable[[Array, Array], Array]) -> Array:
+        """Add up, over blocks, how often `members` of the regions and the pixels of all voxels names each region."""
+
+        def counted(number: int) -> tuple[Array, Array]:
+            found = self._labelled(number)
+            regions = members(self._regions_of(number)[found.labels], found.voxels % math.prod(found.shape[1:]))
+            return np.unique(regions, return_counts=True)
+
         total = np.zeros(self.count + 1, np.int64)
-        for number in range(len(self._first) - 1):
-            total += np.bincount(members(self.labels(number)), minlength=self.count + 1)
+        for regions, counts in ordered(counted, range(len(self._first) - 1), self._cores):
+            total[regions + 1] += counts
         return total
 
-    def _local(self, number: int) -> tuple[Array, int]:
-        if self._kept is None or self._kept[0] != number:
-            self._kept = (number, *ndimage.label(self._block(number), self._structure))
-        return self._kept[1:]
+    def _regions_of(self, number: int) -> Array:
+        """Return the region, from 0, of each label of a block."""
+        found: Array = self._region[self._first[number] : self._first[number + 1]]
+        return found
+
+    def _labelled(self, number: int) -> Labelled:
+        return self._kept.get(number) or self._label(number)
+
+    def _label(self, number: int) -> Labelled:
+        block = np.ascontiguousarray(self._block(number))
+        voxels = np.flatnonzero(block)
+        if len(voxels) > _SPARSE * block.size:
+            dense, count = ndimage.label(block, self._structure)
+            return Labelled(block.shape, voxels.astype(np.int32), dense.ravel()[voxels] - 1, count)
+        numbers = np.empty(block.shape, np.int32)
+        numbers.ravel()[voxels] = np.arange(len(voxels))
+        pairs = [np.stack([numbers[a][both], numbers[b][both]]) for a, b, both in self._neighbours(block)]
+        labels = _components(pairs, len(voxels)).astype(np.int32)
+        return Labelled(block.shape, voxels.astype(np.int32), labels, int(labels.max(initial=-1)) + 1)
+
+    def _neighbours(self, block: Array) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...], Array]]:
+        """Yield two overlapping parts of a block for each direction, and where both are true."""
+        offsets = [offset for offset in product((-1, 0, 1), repeat=3) if offset > (0, 0, 0)]
+        for offset in offsets:
+            if self._structure[tuple(step + 1 for step in offset)]:
+                a = tuple(slice(max(0, -step), -step if step > 0 else None) for step in offset)
+                b = tuple(slice(max(0, step), step if step < 0 else None) for step in offset)
+                yield a, b, block[a] & block[b]
 
     def _joints(self, border: Array, labels: Array, number: int) -> Array:
         """Return pairs of labels that meet: those of the last row of the block before `number`, and of its first."""
@@ -95,13 +172,17 @@ class Regions:
 
     def _join(self, pairs: list[Array]) -> Array:
         """Return the region of every label of every block."""
-        total = self._first[-1]
-        if not pairs:
-            return np.arange(total)
-        a, b = np.concatenate(pairs, axis=1)
-        links = sparse.coo_array((np.ones(len(a), bool), (a, b)), shape=(total, total))
-        region: Array = csgraph.connected_components(links, directed=False)[1]
-        return region
+        return _components(pairs, self._first[-1])
+
+
+def _components(pairs: list[Array], nodes: int) -> Array:
+    """Return the number, from 0, of the connected component of each node."""
+    if not nodes or not pairs:
+        return np.arange(nodes)
+    a, b = np.concatenate(pairs, axis=1)
+    links = sparse.coo_array((np.ones(len(a), bool), (a, b)), shape=(nodes, nodes))
+    component: Array = csgraph.connected_components(links, directed=False)[1]
+    return component
 
 
 def _overlap(dk: int, dx: int) -> tuple[slice, slice]:
@@ -109,9 +190,7 @@ def _overlap(dk: int, dx: int) -> tuple[slice, slice]:
     return slice(max(0, -dk), -dk if dk > 0 else None), slice(max(0, -dx), -dx if dx > 0 else None)
 
 
-def _pixels(labels: Array) -> Array:
-    """Return the label of every distinct (label, pixel)."""
-    channel, y, x = np.nonzero(labels)
-    found = labels[channel, y, x].astype(np.int64)
-    pixels = labels.shape[1] * labels.shape[2]
-    return np.asarray(np.unique(found * pixels + y * labels.shape[2] + x) // pixels)
+def _once_a_pixel(regions: Array, pixels: Array) -> Array:
+    """Return `regions` without those that come again at the same pixel; no pixel lies in two blocks."""
+    width = int(pixels.max(initial=0)) + 1
+    return np.unique(regions.astype(np.int64) * width + pixels) // width

@@ -1,4 +1,8 @@
-"""The robust scale of samples of noise that may hold positive signal, many samples at once. Arrays only."""
+"""The robust scale of samples of noise that may hold positive signal, from counts of how many have which size.
+
+Counts add up, whatever the order, so scales of overlapping groups of samples cost little more than looking at each
+sample once, and do not depend on how the work is divided. Arrays only.
+"""
 
 from __future__ import annotations
 
@@ -10,61 +14,82 @@ from fringeflow_derived.sources import Array
 SIGMA_PER_MAD = 1.482602218505602
 """Standard deviation of a Gaussian over its median absolute deviation."""
 
+_MANTISSA_BITS = 3
+_SHIFT = 23 - _MANTISSA_BITS
+_NOT_FINITE = 0xFF << _MANTISSA_BITS
 
-def robust_scale(samples: Array) -> tuple[Array, Array]:
-    """Return the "negative-first" scale of each row of samples (derived specification, section 6.2).
 
-    A first scale comes from the negative samples alone, which no emission reaches; with it, positive samples beyond
-    the level at which half a false positive is expected are left out, and the scale of the rest is returned.
+class Levels:
+    """Classes of size and sign, 8 to the octave: a float's exponent and the first bits of its mantissa.
 
     Parameters
     ----------
-    samples
-        (n, m); values that are not finite do not count.
-
-    Returns
-    -------
-    scale
-        (n,) float64; NaN where a row has no negative sample.
-    count
-        (n,) number of finite samples.
+    octaves
+        Sizes from ``2**-octaves`` to ``2**octaves`` are told apart; what is smaller or larger counts with the
+        smallest or the largest.
     """
-    if not samples.size:
-        return np.full(len(samples), np.nan), np.zeros(len(samples), int)
-    ordered = np.sort(np.where(np.isfinite(samples), samples, np.float32(np.nan)), axis=1)  # NaN come last
-    count = np.count_nonzero(~np.isnan(ordered), axis=1)
-    negative = np.count_nonzero(ordered < 0, axis=1)
-    rows = np.arange(len(ordered))
-    lower, upper = (negative - 1) // 2, negative // 2
-    first = -0.5 * (ordered[rows, lower].astype(np.float64) + ordered[rows, upper])
-    first = np.where(negative > 0, SIGMA_PER_MAD * first, np.nan)
-    cut = ndtri(1 - 0.5 / np.maximum(count, 2)) * first
-    kept = np.count_nonzero(ordered < cut[:, np.newaxis], axis=1)
-    middle = _smallest_magnitudes(ordered, negative, kept, np.stack([(kept - 1) // 2, kept // 2]))
-    return np.where(kept > 0, SIGMA_PER_MAD * 0.5 * middle.sum(axis=0), np.nan), count
 
+    def __init__(self, octaves: int) -> None:
+        self._lowest = (127 - octaves) << _MANTISSA_BITS
+        self._half = 2 * octaves << _MANTISSA_BITS
+        self.count = 2 * self._half + 1
+        """Number of classes: positive, negative, and one for values that are not finite."""
+        edges = np.arange(self._lowest, self._lowest + self._half + 1, dtype=np.int32) << _SHIFT
+        self._edges: Array = edges.view(np.float32).astype(np.float64)
+        self._edges[0] = 0.0
 
-def _smallest_magnitudes(ordered: Array, negative: Array, kept: Array, rank: Array) -> Array:
-    """Return the magnitudes of ranks `rank` (ranks, n) among the first `kept` values of each of n ordered rows.
-
-    The magnitudes of the negative values (backwards) and of the others are two ordered lists: a binary search for how
-    many of the smallest come from the first list spares sorting again.
-    """
-    flat, width = ordered.ravel(), ordered.shape[1]
-    first = np.arange(len(ordered)) * width
-
-    def value(column: Array) -> Array:
-        found: Array = flat[first + np.minimum(np.maximum(column, 0), width - 1)]
+    def of(self, values: Array) -> Array:
+        """Return the class of each value (float32), int32."""
+        bits = np.ascontiguousarray(values, dtype=np.float32).view(np.int32)
+        size = (bits & 0x7FFFFFFF) >> _SHIFT
+        found: Array = np.clip(size - self._lowest, 0, self._half - 1)
+        found += self._half * (values < 0)
+        found[size >= _NOT_FINITE] = self.count - 1
         return found
 
-    low = np.maximum(0, rank + 1 - (kept - negative))
-    high = np.minimum(negative, rank + 1)
-    while np.any(searching := low < high):
-        middle = (low + high) // 2
-        below = -value(negative - 1 - middle) < value(negative + rank - middle)
-        low = np.where(searching & below, middle + 1, low)
-        high = np.where(searching & ~below, middle, high)
-    from_negative = -value(negative - low).astype(np.float64)
-    from_positive = value(negative + rank - low).astype(np.float64)
-    found: Array = np.fmax(np.where(low > 0, from_negative, 0.0), np.where(rank - low >= 0, from_positive, 0.0))
-    return found
+    def scales(self, counts: Array) -> tuple[Array, Array]:
+        """Return the "negative-first" scale of groups of samples (derived specification, section 6.2).
+
+        A first scale comes from the negative samples alone, which no emission reaches; with it, positive samples
+        beyond the level at which half a false positive is expected are left out, and the scale of the rest is
+        returned. Within a class samples are taken as evenly spread.
+
+        Parameters
+        ----------
+        counts
+            (n, `count`): how many samples of each group are in each class.
+
+        Returns
+        -------
+        scale
+            (n,) float64; NaN where a group has no negative sample.
+        count
+            (n,) number of finite samples.
+        """
+        positive = np.cumsum(counts[:, : self._half], axis=1, dtype=np.float64)
+        negative = np.cumsum(counts[:, self._half : -1], axis=1, dtype=np.float64)
+        number = positive[:, -1] + negative[:, -1]
+        first = SIGMA_PER_MAD * self._quantile(negative, 0.5 * negative[:, -1])
+        cut = ndtri(1 - 0.5 / np.maximum(number, 2)) * np.where(negative[:, -1] > 0, first, 0.0)
+        kept = self._below(positive, cut)
+        both = negative + np.minimum(positive, kept[:, np.newaxis])
+        scale = SIGMA_PER_MAD * self._quantile(both, 0.5 * both[:, -1])
+        return np.where(negative[:, -1] > 0, scale, np.nan), number.astype(int)
+
+    def _quantile(self, cumulative: Array, rank: Array) -> Array:
+        """Return the size that `rank` of the samples of each row fall below."""
+        level = np.argmax(cumulative >= rank[:, np.newaxis], axis=1)
+        rows = np.arange(len(cumulative))
+        before = np.where(level > 0, cumulative[rows, level - 1], 0.0)
+        inside = cumulative[rows, level] - before
+        share = (rank - before) / np.maximum(inside, 1e-300)
+        found: Array = self._edges[level] + share * (self._edges[level + 1] - self._edges[level])
+        return found
+
+    def _below(self, cumulative: Array, size: Array) -> Array:
+        """Return how many samples of each row are smaller than `size`."""
+        level = np.clip(np.searchsorted(self._edges, size, side="right") - 1, 0, self._half - 1)
+        rows = np.arange(len(cumulative))
+        before = np.where(level > 0, cumulative[rows, level - 1], 0.0)
+        share = (size - self._edges[level]) / (self._edges[level + 1] - self._edges[level])
+        return np.asarray(before + np.minimum(share, 1.0) * (cumulative[rows, level] - before))

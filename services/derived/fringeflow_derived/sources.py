@@ -5,10 +5,11 @@ Knows no units, no world coordinates and no FITS.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -104,12 +105,14 @@ class RawCube:
         Byte at which the first value lies.
     """
 
+    _MODE: ClassVar[str] = "rb"
+
     def __init__(self, path: Path, shape: Shape, dtype: DTypeLike, offset: int = 0) -> None:
         self.path = path
         self.shape = shape
         self._dtype = np.dtype(dtype)
         self._offset = offset
-        self._file = path.open("rb", buffering=0)
+        self._file = path.open(self._MODE, buffering=0)
 
     def close(self) -> None:
         """Close the file."""
@@ -117,56 +120,42 @@ class RawCube:
 
     def plane(self, channel: int) -> Array:
         """Return the image of one channel."""
-        return self._read(channel, 0, self.shape[1])
+        image: Array = self._read(channel, channel + 1, 0, self.shape[1])[0]
+        return image
 
     def rows(self, start: int, stop: int) -> Array:
         """Return some rows of all channels."""
-        return np.stack([self._read(channel, start, stop) for channel in range(self.shape[0])])
+        return self._read(0, self.shape[0], start, stop)
 
-    def _read(self, channel: int, start: int, stop: int) -> Array:
+    def _read(self, first: int, last: int, start: int, stop: int) -> Array:
+        """Return rows `start` to `stop` of channels `first` to `last`; may be called from several threads at once."""
+        values = np.empty((last - first, stop - start, self.shape[2]), self._dtype)
+        for channel, rows in enumerate(values, start=first):
+            view = memoryview(rows.data).cast("B")
+            place, done = self._place(channel, start), 0
+            while done < len(view):
+                count = os.preadv(self._file.fileno(), [view[done:]], place + done)
+                if not count:
+                    raise EOFError(f"{self.path} ends before its data do")
+                done += count
+        if not self._dtype.isnative:
+            values.byteswap(inplace=True)
+        return values.view(self._dtype.newbyteorder("="))
+
+    def _place(self, channel: int, row: int) -> int:
         _, height, width = self.shape
-        values = np.empty((stop - start, width), self._dtype)
-        self._file.seek(self._offset + (channel * height + start) * width * self._dtype.itemsize)
-        view = memoryview(values.data).cast("B")
-        done = 0
-        while done < len(view):
-            count = self._file.readinto(view[done:])
-            if not count:
-                raise EOFError(f"{self.path} ends before its data do")
-            done += count
-        return values.astype(self._dtype.newbyteorder("="), copy=False)
+        return self._offset + (channel * height + row) * width * self._dtype.itemsize
 
 
-class ScratchMask(RawCube):
-    """A Boolean cube in a file of its own, filled by rows or planes, so that no mask need fit into memory."""
+class ScratchCube(RawCube):
+    """A cube in a file of its own, 0 until it is filled by rows or planes, so that nothing need fit into memory."""
 
-    def __init__(self, path: Path, shape: Shape) -> None:
+    _MODE = "r+b"
+
+    def __init__(self, path: Path, shape: Shape, dtype: DTypeLike) -> None:
         path.write_bytes(b"")
-        with path.open("r+b") as file:
-            file.truncate(int(np.prod(shape)))
-        super().__init__(path, shape, np.bool_)
-
-    def write_rows(self, start: int, block: Array) -> None:
-        """Put `block` (nchan, rows, nx) at row `start`."""
-        _, height, width = self.shape
-        with self.path.open("r+b") as file:
-            for channel, rows in enumerate(block):
-                file.seek((channel * height + start) * width)
-                file.write(np.ascontiguousarray(rows, dtype=np.bool_).tobytes())
-
-    def write_plane(self, channel: int, plane: Array) -> None:
-        """Put the image of one channel."""
-        with self.path.open("r+b") as file:
-            file.seek(channel * plane.size)
-            file.write(np.ascontiguousarray(plane, dtype=np.bool_).tobytes())
-
-
-class ScratchPlanes(RawCube):
-    """A float32 cube in a file of its own, filled plane by plane, gone when its context ends."""
-
-    def __init__(self, path: Path, shape: Shape) -> None:
-        path.write_bytes(b"")
-        super().__init__(path, shape, np.float32)
+        super().__init__(path, shape, dtype)
+        self._file.truncate(self._place(shape[0], 0))
 
     def __enter__(self) -> Self:
         return self
@@ -177,10 +166,31 @@ class ScratchPlanes(RawCube):
         self.close()
         self.path.unlink()
 
-    def append(self, plane: Array) -> None:
-        """Put the next plane."""
-        with self.path.open("ab") as file:
-            file.write(np.ascontiguousarray(plane, dtype=np.float32).tobytes())
+    def write_rows(self, start: int, block: Array) -> None:
+        """Put `block` (nchan, rows, nx) at row `start`."""
+        for channel, rows in enumerate(block):
+            self.write_part(channel, start, rows)
+
+    def write_part(self, channel: int, start: int, rows: Array) -> None:
+        """Put some rows (rows, nx) of one channel at row `start`."""
+        self._write(rows, self._place(channel, start))
+
+    def write_plane(self, channel: int, plane: Array) -> None:
+        """Put the image of one channel."""
+        self._write(plane, self._place(channel, 0))
+
+    def _write(self, values: Array, place: int) -> None:
+        view = memoryview(np.ascontiguousarray(values, dtype=self._dtype).data).cast("B")
+        done = 0
+        while done < len(view):
+            done += os.pwrite(self._file.fileno(), view[done:], place + done)
+
+
+class ScratchMask(ScratchCube):
+    """A Boolean cube in a file of its own."""
+
+    def __init__(self, path: Path, shape: Shape) -> None:
+        super().__init__(path, shape, np.bool_)
 
 
 def as_source(data: Array | CubeSource) -> CubeSource:

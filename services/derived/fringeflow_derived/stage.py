@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +14,14 @@ from astropy.io import fits
 from fringeflow import fitsio, names
 from fringeflow.errors import DataError
 from fringeflow.jobs.order import Job, Order
-from fringeflow_derived import convolved, maps, products
+from fringeflow_derived import convolved, flat, maps, prior, products, shuffled, vfield
 from fringeflow_derived.convolved import ConvolveOptions
 from fringeflow_derived.headers import Stamp
 from fringeflow_derived.masks import StrictOptions
 from fringeflow_derived.noise import NoiseOptions
 from fringeflow_derived.products import BroadOptions
+from fringeflow_derived.shuffle import ShuffleOptions
+from fringeflow_derived.vfield import Layer
 
 _SOFTWARE = ("fringeflow", "fringeflow-derived", "astropy", "numpy", "scipy")
 _Options = TypeVar("_Options")
@@ -29,9 +32,10 @@ def make(job: Job) -> None:
     together: dict[str, list[Order]] = {}
     for order in job.orders:
         name, _, _ = order.unit.id.step.partition("@")
-        if name in _MAKERS:
+        maker = _hybrid if order.unit.recipe.get("algorithm") == "mom1wprior" else _MAKERS.get(name)
+        if maker is not None:
             job.progress(order.unit.id.step)
-            _MAKERS[name](job, order)
+            maker(job, order)
         else:
             together.setdefault(order.unit.group or str(order.unit.id), []).append(order)
     for orders in together.values():
@@ -53,6 +57,7 @@ def _cube(job: Job, order: Order) -> None:
         distance_mpc=recipe.get("distance_mpc"),
         options=_options(ConvolveOptions, order, "convolve_kw"),
         stamp=_stamp(order),
+        cores=job.cores,
     )
     job.finish(order, {path.name: path for path in files}, facts | {"reachable": True})
 
@@ -60,7 +65,7 @@ def _cube(job: Job, order: Order) -> None:
 def _noise(job: Job, order: Order) -> None:
     out = job.scratch / order.unit.outputs[0]
     options = _options(NoiseOptions, order, "noise_kw")
-    facts = products.noise(_resolved(order), out, job.scratch, options=options, stamp=_stamp(order))
+    facts = products.noise(_resolved(order), out, job.scratch, options=options, stamp=_stamp(order), cores=job.cores)
     job.finish(order, {out.name: out}, facts)
 
 
@@ -74,6 +79,7 @@ def _strict_mask(job: Job, order: Order) -> None:
         coverage=order.the_input(_name(order, "coverage", _tag(order))) if _tag(order) else None,
         options=_options(StrictOptions, order, "strictmask_kw"),
         stamp=_stamp(order),
+        cores=job.cores,
     )
     job.finish(order, {out.name: out}, facts)
 
@@ -84,6 +90,52 @@ def _broad_mask(job: Job, order: Order) -> None:
     masks = [path for files in order.inputs.values() for path in files.values()]
     options = _options(BroadOptions, order, "broadmask_kw")
     job.finish(order, {out.name: out}, products.broad_mask(template, masks, out, options=options, stamp=_stamp(order)))
+
+
+def _velocity_field(job: Job, order: Order) -> None:
+    files = [job.scratch / name for name in order.unit.outputs]
+    layers = [Layer(order.the_input(name)) for name in order.unit.recipe["layers"]]
+    job.finish(order, {path.name: path for path in files}, vfield.write(layers, *files, stamp=_stamp(order)))
+
+
+def _flat_mask(job: Job, order: Order) -> None:
+    out = job.scratch / order.unit.outputs[0]
+    kind, _, tag = order.unit.id.step.partition("@")
+    grid = order.the_input(_name(order, "strictmask", tag))
+    facts = flat.flat_mask(
+        grid,
+        _field(order),
+        out,
+        window_kms=order.unit.recipe["window_kms"],
+        mask=grid if kind == "flatstrictmask" else order.the_input(_name(order, "broadmask")),
+        stamp=_stamp(order),
+    )
+    job.finish(order, {out.name: out}, facts)
+
+
+def _shuffled(job: Job, order: Order) -> None:
+    """Make the shuffled cube, and after it its noise and its masks."""
+    files = [job.scratch / name for name in order.unit.outputs]
+    masks = [order.the_input(_name(order, name)) for name in ("strictmask", "broadmask")]
+    facts = shuffled.write(
+        _resolved(order),
+        _field(order),
+        files[0],
+        job.scratch,
+        noise=(order.the_input(_name(order, "noise")), files[1]),
+        masks=dict(zip(masks, files[2:], strict=True)),
+        options=_options(ShuffleOptions, order, "shuffle_kw"),
+        stamp=_stamp(order),
+    )
+    job.finish(order, {path.name: path for path in files}, facts)
+
+
+def _hybrid(job: Job, order: Order) -> None:
+    files = [job.scratch / name for name in order.unit.outputs]
+    given = {argument: order.the_input(name) for argument, name in order.unit.recipe["files"].items()}
+    options = maps.keyword_arguments("mom1wprior", prior.OPTIONS, order.unit.recipe["options"])
+    facts = prior.write(given, *files, options=options, stamp=_stamp(order))
+    job.finish(order, {path.name: path for path in files}, facts)
 
 
 def _maps(job: Job, orders: list[Order]) -> None:
@@ -107,7 +159,8 @@ def _maps(job: Job, orders: list[Order]) -> None:
             )
         )
     noise = first.the_input(_name(first, "noise", _tag(first)))
-    for order, facts in zip(orders, maps.write(_resolved(first), noise, masks, requests), strict=True):
+    written = maps.write(_resolved(first), noise, masks, requests, cores=job.cores)
+    for order, facts in zip(orders, written, strict=True):
         job.finish(order, {name: job.scratch / name for name in order.unit.outputs}, facts)
 
 
@@ -116,6 +169,10 @@ _MAKERS: Mapping[str, Callable[[Job, Order], None]] = {
     "noise": _noise,
     "strictmask": _strict_mask,
     "broadmask": _broad_mask,
+    "flatstrictmask": _flat_mask,
+    "flatbroadmask": _flat_mask,
+    "shuffled": _shuffled,
+    "vfield": _velocity_field,
 }
 
 
@@ -132,6 +189,12 @@ def _name(order: Order, ext: str, tag: str = "") -> str:
 def _resolved(order: Order) -> Path:
     """Return the cube at the order's resolution."""
     return order.the_input(_name(order, "", _tag(order)))
+
+
+def _field(order: Order) -> Path:
+    """Return the velocity field: a dropped input or one of ours."""
+    name = order.unit.recipe["field"]
+    return order.leaves[name] if name in order.leaves else order.the_input(name)
 
 
 def _options(kind: type[_Options], order: Order, key: str) -> _Options:
@@ -152,11 +215,16 @@ def _options(kind: type[_Options], order: Order, key: str) -> _Options:
     return kind(**given)
 
 
+@cache
+def _software() -> dict[str, str]:
+    return {name: version(name) for name in _SOFTWARE}
+
+
 def _stamp(order: Order) -> Stamp:
     """Return what writes an order's provenance into a header (derived specification, section 15)."""
 
     def stamp(header: fits.Header, parameters: Mapping[str, Any]) -> None:
-        own = {name: version(name) for name in _SOFTWARE}
+        own = _software()
         parents = {name: unit for unit, files in order.inputs.items() for name in files}
         fitsio.provenance(
             header,

@@ -36,8 +36,9 @@ class Stopping:
         It has stalled when over the last `patience` cycles neither the peak fell by this part nor the model's flux
         changed by this part.
     margin
-        A cycle that can reach the threshold goes on to this part of it, so that the next residual is not left just
-        above it.
+        Below 1, a cycle that can reach the threshold goes on to this part of it, and of what the noise is expected to
+        fall to, so that the next residual is not left just above a threshold that falls with every cycle. With 1 it
+        ends at the threshold, as tclean's does.
     growth
         It diverges when the residual peak exceeds the lowest one so far by this factor.
     stop_at_negative
@@ -51,7 +52,7 @@ class Stopping:
     max_components: int = 15000
     fracflux: float = 0.01
     patience: int = 3
-    margin: float = 0.95
+    margin: float = 1.0
     growth: float = 1.2
     stop_at_negative: bool = False
     exclude_mask: bool = False
@@ -205,9 +206,14 @@ class _Channel:
     def cycle(self, residual: Plane) -> Plane:
         """Run one minor cycle and return what it adds to the model."""
         row = self.rows[-1]
-        # The noise falls while sidelobes are taken away; expecting it to fall once more saves creeping after it.
-        falling = min(1.0, row.noise / self.rows[-2].noise) if len(self.rows) > 1 and self.rows[-2].noise else 1.0
-        floor = max(self.stopping.margin * falling * row.threshold, self.fraction * row.peak)
+        floor = max(self._aim() * row.threshold, self.fraction * row.peak)
         added, count = self.cleaner.run(residual, self.control, floor)
         self.components += count
         return added
+
+    def _aim(self) -> float:
+        """Return to which part of the threshold to go: the noise falls while sidelobes are taken away, further yet."""
+        margin, noise = self.stopping.margin, [row.noise for row in self.rows[-2:]]
+        if margin == 1.0 or len(noise) < 2 or not noise[0]:
+            return margin
+        return margin * min(1.0, noise[1] / noise[0])

@@ -45,3 +45,12 @@ def smooth_channels(sigma: NDArray[np.floating], width: int = 5) -> NDArray[np.f
     if good.size:
         smooth[good] = ndimage.median_filter(np.asarray(sigma, dtype=np.float64)[good], size=width, mode="nearest")
     return smooth
+
+
+def one_for_all(sigma: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the median of the channels' noise for each of them, as the reference does (imaging specification, W11).
+
+    Channels without data (0) stay 0 and do not count.
+    """
+    good = sigma > 0
+    return np.where(good, np.median(sigma[good]) if good.any() else 0.0, 0.0)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from importlib.metadata import version
+from math import floor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 
 _SOFTWARE = ("fringeflow", "fringeflow-imaging", "casatasks", "casatools", "numpy", "scipy")
 _LIGHT_KMS = 299792.458
+_MARGIN_IN_SIGNAL = 0.95  # of the threshold: there noise is measured outside the mask and falls with every cycle
 _LARGEST_PART = 0.5  # of the image: no scale may be wider than that
 
 
@@ -152,7 +154,8 @@ def clean_stage(content: Mapping[str, Any], plan: Facts, *, signal_only: bool) -
     """
     recipe = CleanRecipe.model_validate(content)
     cell, largest = float(plan["cell_arcsec"]), _LARGEST_PART * min(plan["imsize"]) / 2
-    pixels = {round(scale / cell) for scale in recipe.scales_arcsec}
+    whole = floor if recipe.scale_rounding == "down" else round
+    pixels = {whole(scale / cell) for scale in recipe.scales_arcsec}
     return CleanStage(
         scales=Scales(tuple(sorted(size for size in pixels if size <= largest)) or (0,), recipe.smallscalebias),
         control=CycleControl(
@@ -167,6 +170,7 @@ def clean_stage(content: Mapping[str, Any], plan: Facts, *, signal_only: bool) -
             max_cycles=recipe.max_cycles,
             max_components=recipe.max_components,
             fracflux=recipe.convergence_fracflux,
+            margin=_MARGIN_IN_SIGNAL if signal_only else 1.0,
             stop_at_negative=recipe.stop_at_negative,
             exclude_mask=signal_only,
         ),

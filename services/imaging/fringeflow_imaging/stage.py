@@ -17,7 +17,7 @@ from fringeflow_imaging import cube, orders, plan, quality, sizes
 from fringeflow_imaging.beam import Beam, common_beam
 from fringeflow_imaging.cube import Block
 from fringeflow_imaging.export import finished_header, header_of
-from fringeflow_imaging.noise import smooth_channels
+from fringeflow_imaging.noise import one_for_all, smooth_channels
 from fringeflow_imaging.stage_continuum import make_continuum
 
 Planes = Iterator[NDArray[Any]]
@@ -91,7 +91,8 @@ def make_mask(job: Job, order: Order) -> None:
     facts, recipe = orders.plan_of(order), order.unit.recipe["mask"]
     earlier = orders.made_facts(order, "multiscale", facts)
     beam = common_beam([orders.as_beam(one) if one else None for part in earlier for one in part["beams"]])
-    noise = [float(x) for x in smooth_channels(np.array([sigma for part in earlier for sigma in part["noise"]]))]
+    found = np.array([sigma for part in earlier for sigma in part["noise"]])
+    noise = [float(x) for x in (one_for_all(found) if recipe["mask_noise"] == "cube" else smooth_channels(found))]
     path = job.scratch / signal_mask_name(orders.image_of(order))
     counts = cube.mask_signal(
         orders.made_blocks(order, "multiscale", facts),

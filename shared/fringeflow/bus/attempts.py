@@ -23,9 +23,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Announce the failure as final; `dead_letter` says whether someone should look at the program or the machine."""
-
-    dead_letter: bool
+    """Announce the failure as final, and keep a letter about it."""
 
 
 def after_failure(kind: FailureKind, attempt: int, memory_class: MemoryClass, *, deferrals: int = 0) -> Retry | GiveUp:
@@ -42,7 +40,7 @@ def after_failure(kind: FailureKind, attempt: int, memory_class: MemoryClass, *,
         return Retry(0, attempt + 1, larger(memory_class))
     if kind == "bug" and attempt < BUG_ATTEMPTS:
         return Retry(DELAYS_SECONDS[attempt - 1], attempt + 1, memory_class)
-    return GiveUp(dead_letter=kind != "data")
+    return GiveUp()
 
 
 def larger(memory_class: MemoryClass) -> MemoryClass:

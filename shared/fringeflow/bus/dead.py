@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from fringeflow.errors import CorruptInputError
 from fringeflow.events import FailureKind, Task
+from fringeflow.graph.model import UnitId
 from fringeflow.keys.model import Frozen
 
 PREVIEW_BYTES = 2000
@@ -37,6 +38,15 @@ class DeadLetter(Frozen):
 def dead_key(unit: str, work_key: str) -> str:
     """Return where the dead letter of `unit` with `work_key` lies."""
     return f"dead/{unit}/{work_key}.json"
+
+
+def item_of_key(key: str) -> tuple[UnitId, str] | None:
+    """Return unit and work key of the dead letter that lies at `key`, None if it is of an unreadable message."""
+    unit, _, name = key.removeprefix("dead/").rpartition("/")
+    try:
+        return UnitId.parse(unit), name.removesuffix(".json")
+    except ValueError:
+        return None
 
 
 def unreadable(queue: str, body: bytes, reason: str) -> DeadLetter:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
 from typing import Any
 
 import structlog
@@ -48,9 +49,11 @@ class Link:
         self._producer: Any = None
         self._returned: list[str] = []
         self._prefetch: dict[str, int] = {}
+        self._channels: dict[str, Any] = {}
+        self._consumers: dict[str, Any] = {}
         self._taken: dict[str, deque[Received]] = {}
         self._news: set[str] = set()
-        self._generation = 0
+        self.generation = 0
         self._failures = 0
         self._last_error = ""
         self._retry_at = 0.0
@@ -115,18 +118,46 @@ class Link:
                 remedy="declare the stage's queues first",
             )
 
-    def take(self, queue: str, limit: int, prefetch: int) -> list[Received]:
-        """Take up to `limit` messages that have come, without waiting; the first call begins to consume."""
-        if queue not in self._prefetch:
-            self._prefetch[queue] = prefetch
-            self._taken[queue] = deque()
-            if self._connection is not None:  # else the next connection begins to consume it
-                self._guarded(lambda: self._consume(queue))
-        waiting = self._taken[queue]
-        if len(waiting) < limit:
-            self._pump(GLANCE_SECONDS)
-        self._news.discard(queue)
-        return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+    def take(self, queues: Sequence[str], limit: int, prefetch: int) -> list[Received]:
+        """Take up to `limit` messages that have come in `queues`, without waiting; it begins to consume them."""
+        for queue in queues:
+            if queue not in self._prefetch:
+                self._prefetch[queue] = prefetch
+                self._taken.setdefault(queue, deque())
+                if self._connection is not None:  # else the next connection begins to consume it
+                    self._guarded(lambda queue=queue: self._consume(queue))  # type: ignore[misc]  # bound at once
+        if sum(len(self._taken[queue]) for queue in queues) < limit:
+            self._pump()
+        self._news.difference_update(queues)
+        found: list[Received] = []
+        for queue in queues:
+            waiting = self._taken[queue]
+            found += [waiting.popleft() for _ in range(min(limit - len(found), len(waiting)))]
+        return found
+
+    def leave(self, queues: Sequence[str]) -> list[Received]:
+        """Stop consuming `queues` until `take` is called again; return what has come and was not taken."""
+        left: list[Received] = []
+        for queue in queues:
+            if self._prefetch.pop(queue, None) is None:
+                continue
+            consumer = self._consumers.pop(queue, None)
+            if self._connection is not None and consumer is not None:
+                self._guarded(consumer.cancel)
+            left += self._taken[queue]
+            self._taken[queue].clear()
+        self._news.difference_update(queues)
+        return left
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages are ready in `queue`, those given out not counted."""
+        self.connect()
+        try:
+            self._check()
+            return int(self._control.queue_declare(queue, passive=True).message_count)
+        except self._errors as error:
+            self._lose(error)
+            raise TransientError(f"the broker at {self._place} does not tell of {queue}: {error}") from error
 
     def get(self, queue: str) -> Received | None:
         """Take one message from `queue` without consuming from it."""
@@ -145,18 +176,21 @@ class Link:
 
     def is_current(self, received: Received) -> bool:
         """Whether `received` came by the present connection."""
-        return self._connection is not None and received.generation == self._generation
+        return self._connection is not None and received.generation == self.generation
 
-    def drain(self, timeout: float) -> None:
+    def drain(self, timeout: float, wake: Sequence[int] = ()) -> None:
         """Let the transport work (deliveries, heartbeats) for up to `timeout` seconds, or until there is news.
 
-        News is a message that came since its queue was last looked at, be it while something was published. It ends
-        one call only: whoever chooses to leave it lying does not spin.
+        News is a message that came since its queue was last looked at, be it while something was published, or that
+        one of the descriptors `wake` can be read. It ends one call only: whoever chooses to leave it lying does not
+        spin.
         """
         end = time.monotonic() + timeout
-        self._pump(GLANCE_SECONDS)
+        self._pump()
         while not self._news and (left := end - time.monotonic()) > 0:
-            self._pump(min(left, self._slice))
+            if self._wait(min(left, self._slice), wake):
+                break
+            self._pump()
         self._news.clear()
 
     def close(self) -> None:
@@ -164,6 +198,11 @@ class Link:
         if self._connection is not None:
             self._guarded(self._connection.release)
         self._forget()
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection is not None
 
     @property
     def _place(self) -> str:
@@ -183,7 +222,7 @@ class Link:
         """Connect if there is no connection and the back-off has passed."""
         if self._connection is None and time.monotonic() >= self._retry_at:
             self._connection = connection_to(self._settings, self._transport)
-            self._generation += 1
+            self.generation += 1
             self._guarded(self._begin, connected=False)
         return self._connection is not None
 
@@ -200,7 +239,7 @@ class Link:
         self._producer = Producer(connection.channel(), auto_declare=False, on_return=self._on_return)
         for queue in self._prefetch:
             self._consume(queue)
-        if self._generation > 1:
+        if self.generation > 1:
             log.info("broker connected", broker=self._place)
         self._failures = 0
 
@@ -220,13 +259,16 @@ class Link:
             raise ConnectionResetError("the connection was lost")
 
     def _consume(self, queue: str) -> None:
-        Consumer(
-            self._connection.channel(),  # a channel each: prefetch counts per channel
+        if queue not in self._channels:  # one each, kept: what was taken is settled on it
+            self._channels[queue] = self._connection.channel()
+        self._consumers[queue] = Consumer(
+            self._channels[queue],
             queues=[Queue(queue)],
             on_message=lambda message: self._on_message(queue, message),
             auto_declare=False,
             prefetch_count=self._prefetch[queue],
-        ).consume()
+        )
+        self._consumers[queue].consume()
 
     def _on_message(self, queue: str, message: Any) -> None:
         self._taken[queue].append(self._received(queue, message))
@@ -235,33 +277,34 @@ class Link:
     def _received(self, queue: str, message: Any) -> Received:
         body = message.body if isinstance(message.body, bytes) else str(message.body or "").encode()
         return Received(
-            queue, body, str(message.content_type or ""), dict(message.headers or {}), self._generation, message
+            queue, body, str(message.content_type or ""), dict(message.headers or {}), self.generation, message
         )
 
     def _on_return(self, reason: Exception, exchange: str, routing_key: str, message: object) -> None:
         del exchange, routing_key, message  # what kombu tells a return handler and we know already
         self._returned.append(str(reason))
 
-    def _pump(self, timeout: float) -> None:
-        """Let the transport deliver what it has, and wait up to `timeout` if it has nothing."""
+    def _pump(self) -> None:
+        """Let the transport deliver what it has."""
         if self._alive():
-            self._guarded(lambda: self._deliver(timeout))
-        else:
-            time.sleep(timeout)
+            self._guarded(self._deliver)
 
-    def _deliver(self, timeout: float) -> None:
+    def _deliver(self) -> None:
         connection = self._connection
         try:
-            # the memory transport would sleep a second between looks: look first, then wait ourselves
-            connection.drain_events(timeout=0 if self._transport else timeout)
             while True:
                 connection.drain_events(timeout=0 if self._transport else GLANCE_SECONDS)
         except TimeoutError:
             pass
         if self._transport is None:
             connection.heartbeat_check()
-        elif not self._news:
-            time.sleep(timeout)
+
+    def _wait(self, timeout: float, wake: Sequence[int]) -> bool:
+        """Wait until something can be read, from the broker or from `wake`; return whether it is the latter."""
+        connection = self._connection
+        sockets = [] if connection is None or self._transport else [connection.connection.sock]
+        ready = wait([*sockets, *wake], timeout)
+        return any(item not in sockets for item in ready)
 
     def _guarded(self, act: Callable[[], object], *, connected: bool = True) -> bool:
         """Do `act`; if the connection turns out to be lost, note it and return false."""
@@ -289,6 +332,8 @@ class Link:
 
     def _forget(self) -> None:
         self._connection = self._control = self._producer = None
+        self._channels.clear()
+        self._consumers.clear()
         self._news.clear()
         for taken in self._taken.values():
             taken.clear()

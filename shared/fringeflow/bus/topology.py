@@ -11,8 +11,12 @@ from typing import Any, Literal
 
 from fringeflow.bus.settings import BusSettings
 from fringeflow.bus.transport import Exchange, Queue, binding
+from fringeflow.events import MEMORY_CLASSES, MemoryClass
 
-QueueKind = Literal["events", "tasks", "dead"]
+QueueKind = Literal["events", "bucket", "dead"]
+
+BUCKET_STAGE = "staging"
+"""The stage that hears what is dropped into the bucket."""
 
 LISTENS: Mapping[str, tuple[str, ...]] = {
     "staging": ("visibilities.arrived.#",),
@@ -32,11 +36,26 @@ def topics(stage: str) -> tuple[str, ...]:
 
 
 def queue_name(settings: BusSettings, stage: str, kind: QueueKind) -> str:
-    """Return e.g. ``imaging.tasks``."""
+    """Return e.g. ``imaging.events``."""
     return f"{settings.prefix}{stage}.{kind}"
 
 
-def exchange_name(settings: BusSettings, kind: Literal["events", "tasks", "dead"]) -> str:
+def task_queue(settings: BusSettings, stage: str, memory_class: MemoryClass) -> str:
+    """Return e.g. ``imaging.tasks.small``: each memory class has its own queue, so that workers of a size serve it."""
+    return f"{settings.prefix}{stage}.tasks.{memory_class}"
+
+
+def task_key(stage: str, memory_class: MemoryClass) -> str:
+    """Return the routing key of a task, e.g. ``imaging.small``."""
+    return f"{stage}.{memory_class}"
+
+
+def stage_of(settings: BusSettings, queue: str) -> str:
+    """Return the stage a queue belongs to."""
+    return queue.removeprefix(settings.prefix).split(".")[0]
+
+
+def exchange_name(settings: BusSettings, kind: Literal["events", "tasks", "bucket", "dead"]) -> str:
     """Return e.g. ``fringeflow.events``."""
     return f"{settings.prefix}fringeflow.{kind}"
 
@@ -61,19 +80,30 @@ def entities(settings: BusSettings, stages: Iterable[str]) -> Iterator[Any]:
     if not settings.in_memory:
         yield from _broker_only(settings, events, tasks)
     for stage in stages:
-        yield _queue(queue_name(settings, stage, "dead"), {}, settings, [binding(dead, routing_key=stage)])
+        yield from _of_stage(settings, stage, events, tasks, dead)
+
+
+def _of_stage(settings: BusSettings, stage: str, events: Any, tasks: Any, dead: Any) -> Iterator[Any]:
+    last_resort = _last_resort(settings, stage)
+    yield _queue(queue_name(settings, stage, "dead"), {}, settings, [binding(dead, routing_key=stage)])
+    yield _queue(
+        queue_name(settings, stage, "events"),
+        # one worker at a time turns events into tasks, or each would order the same
+        {**last_resort, "x-single-active-consumer": True},
+        settings,
+        [binding(events, routing_key=topic) for topic in topics(stage)],
+    )
+    for memory_class in MEMORY_CLASSES:
         yield _queue(
-            queue_name(settings, stage, "events"),
-            _last_resort(settings, stage),
+            task_queue(settings, stage, memory_class),
+            {**last_resort, "x-consumer-timeout": round(settings.ack_timeout_hours * 3_600_000)},
             settings,
-            [binding(events, routing_key=topic) for topic in topics(stage)],
+            [binding(tasks, routing_key=task_key(stage, memory_class))],
         )
-        yield _queue(
-            queue_name(settings, stage, "tasks"),
-            {**_last_resort(settings, stage), "x-consumer-timeout": round(settings.ack_timeout_hours * 3_600_000)},
-            settings,
-            [binding(tasks, routing_key=stage)],
-        )
+    if stage == BUCKET_STAGE and not settings.in_memory:
+        drops = _exchange(exchange_name(settings, "bucket"), "topic")
+        yield drops
+        yield _queue(queue_name(settings, stage, "bucket"), last_resort, settings, [binding(drops, routing_key="#")])
 
 
 def _broker_only(settings: BusSettings, events: Any, tasks: Any) -> Iterator[Any]:
@@ -85,7 +115,7 @@ def _broker_only(settings: BusSettings, events: Any, tasks: Any) -> Iterator[Any
     )
     for level in DELAYS_SECONDS:
         later = _exchange(delay_exchange(settings, level), "fanout")
-        # without a dead-letter routing key a message keeps its own, the stage: one queue serves them all
+        # without a dead-letter routing key a message keeps its own: one queue serves all stages
         arguments = {"x-message-ttl": level * 1000, **_dead_letters_to(tasks.name)}
         yield later
         yield _queue(later.name, arguments, settings, [binding(later)])

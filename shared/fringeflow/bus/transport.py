@@ -30,10 +30,8 @@ def connection_to(settings: BusSettings, memory: type | None) -> Any:
     """Return a connection, not yet connected: to the broker of `settings` or, if `memory` is given, inside it."""
     if memory is not None:
         return _Connection("memory://", transport=memory)
-    return _Connection(
+    connection = _Connection(
         settings.url,
-        userid=settings.username,
-        password=settings.password.get_secret_value() if settings.password else None,
         heartbeat=settings.heartbeat_seconds,
         connect_timeout=settings.connect_timeout_seconds,
         ssl=_tls(settings) if settings.encrypted else False,
@@ -44,6 +42,12 @@ def connection_to(settings: BusSettings, memory: type | None) -> Any:
             "write_timeout": settings.confirm_timeout_seconds,
         },
     )
+    # kombu prefers what the url says to its own arguments
+    if settings.username is not None:
+        connection.userid = settings.username
+    if settings.password is not None:
+        connection.password = settings.password.get_secret_value()
+    return connection
 
 
 def private_memory() -> type:

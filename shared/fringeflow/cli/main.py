@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 import fringeflow
+from fringeflow.cli import bucket, inspect, operators, products, put, run, worker
 from fringeflow.cli import demo as demo_command
-from fringeflow.cli import inspect, products, run
+from fringeflow.cli import maps as maps_command
 from fringeflow.errors import DiskFullError, FringeflowError, ReadOnlyError
 
 app = typer.Typer(
@@ -42,9 +43,21 @@ def check(master_key: MasterKey, *, json: AsJson = False, lenient: Lenient = Fal
 
 
 @app.command()
-def keys(master_key: MasterKey, *, json: AsJson = False, lenient: Lenient = False) -> None:
-    """Print the project that the key files describe: targets, configs, products, maps. Needs no data."""
-    raise typer.Exit(inspect.keys(master_key, as_json=json, lenient=lenient))
+def keys(
+    arguments: Annotated[list[Path], typer.Argument(metavar="[push] MASTER_KEY", help="The master key file.")],
+    *,
+    json: AsJson = False,
+    lenient: Lenient = False,
+) -> None:
+    """Print the project that the key files describe: targets, configs, products, maps. Needs no data.
+
+    `keys push MASTER_KEY` puts the key files into the bucket instead: workers then make what they ask for.
+    """
+    if len(arguments) > 1 and arguments[0] == Path("push"):
+        raise typer.Exit(put.push_keys(arguments[1:]))
+    if len(arguments) > 1:
+        raise typer.BadParameter("give one master key, or: push MASTER_KEY")
+    raise typer.Exit(inspect.keys(arguments[0], as_json=json, lenient=lenient))
 
 
 @app.command()
@@ -120,6 +133,97 @@ def products_command(
     raise typer.Exit(products.products(directory, lineage=lineage, as_json=json))
 
 
+@app.command(name="maps")
+def maps(
+    cube: Annotated[Path, typer.Argument(metavar="CUBE", help="A cube in K or Jy/beam, from any telescope.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the products go.")],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What file names begin with; by default the cube's file name.")
+    ] = None,
+    res: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RES", help="Also at this beam: `7.5arcsec`, `1arcmin`, `100pc`; may be repeated."),
+    ] = None,
+    distance: Annotated[
+        str | None, typer.Option(metavar="D", help="Distance, e.g. `10Mpc`; resolutions in parsec need it.")
+    ] = None,
+    moments: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M,M,...",
+            help="Of mom0, mom1, mom2, ew, tpeak, vpeak and vquad, in both masks (`mom0`) or one (`strict_mom0`).",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="In place of the broad mask: a cube or image, 1 where there is signal, on any grid."
+        ),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="W", help="Smooth spectra this much before looking for their peak, e.g. `12.5km/s`."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Cores to use.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Make again what is made.")] = False,
+    page: Annotated[bool, typer.Option(help="Also write DIR/NAME.html with pictures of the products.")] = True,
+    json: AsJson = False,
+) -> None:
+    """Make noise, masks and maps with uncertainties of any cube with a beam, and a page of pictures. Needs no project.
+
+    Example: `fringeflow maps ngc5921.fits --res 60arcsec --res 5kpc --distance 22.4Mpc --out maps`
+
+    The strict mask holds what stands out at one resolution, the broad mask what stands out at any. What is in DIR
+    already is not made again, unless the cube or what is asked of it has changed.
+    """
+    request = maps_command.Request(
+        name=name,
+        resolutions=tuple(res or ()),
+        distance=distance,
+        moments=None if moments is None else tuple(moments.split(",")),
+        mask=mask,
+        window=window,
+        jobs=jobs,
+        force=force,
+        page=page,
+    )
+    raise typer.Exit(maps_command.maps(cube, out, request, as_json=json))
+
+
+@app.command(name="worker")
+def worker_command(
+    stages: Annotated[
+        list[str], typer.Argument(metavar="STAGE...", help="Of staging, imaging, postprocess and derived.")
+    ],
+    *,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="C,C,...", help="Take only tasks of these memory classes: small,medium,large; or `none`."),
+    ] = None,
+    dispatch: Annotated[
+        bool, typer.Option(help="Also turn events into tasks; of all workers of a stage, one does so at a time.")
+    ] = True,
+    drain: Annotated[bool, typer.Option("--drain", help="End when the queues are empty.")] = False,
+    max_tasks: Annotated[
+        int | None, typer.Option("--max-tasks", metavar="N", min=1, help="End after so many jobs.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Jobs at once; by default one.")] = None,
+) -> None:
+    """Run services on a broker and a bucket, as containers do. All settings come from the environment.
+
+    FRINGEFLOW_BUS__URL and FRINGEFLOW_STORE__URL say where they are. SIGTERM: take nothing more, let jobs finish for
+    FRINGEFLOW_JOBS__GRACE_SECONDS, give back what has not finished.
+    """
+    raise typer.Exit(
+        worker.worker(stages, classes=classes, dispatch=dispatch, drain=drain, max_tasks=max_tasks, jobs=jobs)
+    )
+
+
+app.command(name="put")(put.put)
+app.add_typer(bucket.app, name="bucket")
+
+
 @app.command(name="demo")
 def demo(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to do it.")] = Path("demo"),
@@ -134,6 +238,9 @@ def demo(
     Calibrates the observation that CASA ships, writes key files for it and runs all four services.
     """
     raise typer.Exit(demo_command.demo(directory, jobs=jobs, calibrate_only=calibrate_only))
+
+
+operators.add_to(app)
 
 
 def _version(value: bool) -> None:

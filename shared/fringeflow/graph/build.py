@@ -9,6 +9,8 @@ from fringeflow.graph.model import Graph, Lookup, UnitId
 from fringeflow.keys.model import Frozen, Project
 
 STAGES: tuple[str, ...] = ("staging", "imaging", "postprocess", "derived")
+CASA_STAGES: tuple[str, ...] = ("staging", "imaging")
+"""Stages whose jobs use CASA."""
 
 
 class Selection(Frozen):

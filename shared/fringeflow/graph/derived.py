@@ -1,61 +1,23 @@
-"""The units of the derived stage: cubes at each resolution, noise, masks and maps of every post-processed cube. No I/O.
+"""The units of the derived stage: what is made of every post-processed cube, from convolved cubes to flat maps. No I/O.
 
-A unit's work key does not depend on which others exist, so the set may change once the native beam is known.
+A unit's work key does not depend on which others exist but for those it is made of, so the set may change once the
+native beam is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from fringeflow import names
-from fringeflow.graph.model import Facts, Graph, Need, Unit, UnitId
-from fringeflow.keys.model import Derived, Frozen, Moment, Project
+from fringeflow.graph.derived_cubes import Cube, Resolution, cubes_of, linked
+from fringeflow.graph.derived_maps import Maps
+from fringeflow.graph.model import Graph, Unit, UnitId
+from fringeflow.keys.model import Project
+from fringeflow.keys.values import velocity_text
 
-REVISION = 1
-FACT = "products.derived"
-ALGORITHMS: tuple[str, ...] = ("mom0", "mom1", "mom2", "ew", "tpeak", "vpeak", "vquad")
-"""Algorithms whose maps are made of a cube, its noise and a mask."""
-
-MASKS: tuple[str, ...] = ("strictmask", "broadmask")
-_BASE_MB = 350
-_BYTES_PER_PIXEL = 160
-
-
-class Resolution(Frozen):
-    """One resolution of a cube; the native one has no tag."""
-
-    tag: str = ""
-    fwhm_arcsec: float | None = None
-    distance_mpc: float | None = None
-
-    def step(self, name: str) -> str:
-        """Return the step that makes `name` at this resolution."""
-        return f"{name}@{self.tag}" if self.tag else name
-
-
-class Cube(Frozen):
-    """One post-processed cube or image and what is to be derived from it."""
-
-    source: UnitId
-    settings: Derived
-    resolutions: tuple[Resolution, ...]
-    memory_mb: int
-    is_line: bool
-
-    @property
-    def which(self) -> tuple[str, str, str]:
-        """Target, config, product."""
-        return self.source.target, self.source.config, self.source.product
-
-    def unit(self, name: str, resolution: Resolution | None = None) -> UnitId:
-        """Return the id of what makes `name` at a resolution."""
-        step = resolution.step(name) if resolution else name
-        return UnitId(stage="derived", target=self.which[0], config=self.which[1], product=self.which[2], step=step)
-
-    def file(self, resolution: Resolution, ext: str = "") -> str:
-        """Return the name of a file at a resolution."""
-        return names.cube(*self.which, "_".join(part for part in (resolution.tag, ext.strip("_")) if part))
+SHUFFLED: tuple[str, ...] = ("shuffled", "shuffled_noise", "shuffled_strictmask", "shuffled_broadmask")
+"""What is shuffled: the cube, its noise and its masks."""
 
 
 def add_units(project: Project, target: str, graph: Graph) -> tuple[str, ...]:
@@ -70,92 +32,47 @@ def add_units(project: Project, target: str, graph: Graph) -> tuple[str, ...]:
         What the keys ask for and is left out, and why.
     """
     notes: list[str] = []
-    sources = [unit.id for unit in graph if unit.id.stage == "postprocess" and unit.id.target == target]
-    cubes = [_cube(project, source, graph, notes) for source in sources if not source.step]
+    cubes = cubes_of(project, target, graph, notes)
+    lines = [cube for cube in cubes if cube.is_line]
     for cube in cubes:
         for resolution in cube.resolutions:
             _add_cube(graph, cube, resolution)
             if cube.is_line:
                 graph.add(_strict_mask(cube, resolution))
-    for cube in (cube for cube in cubes if cube.is_line):
-        graph.add(_broad_mask(cube, cubes))
-        for resolution in cube.resolutions:
-            for moment in _moments(project, cube):
-                graph.add(_map(cube, resolution, moment))
-    for cube in cubes:
-        notes += _left_out(project, cube)
-    return tuple(notes)
+    leaf = _leaf(project, target)
+    for cube in lines:
+        graph.add(_broad_mask(cube, cubes, leaf))
+    maps = Maps(project, graph, cubes)
+    maps.add()
+    fields = {cube.source: field for cube in lines if (field := _add_velocity_field(graph, cube, cubes, maps))}
+    for cube in lines:
+        source = _field_for(graph, cube, cubes, fields, leaf)
+        if source is None:
+            notes.append(f"{' '.join(cube.which)}: no velocity field, so flat masks and shuffled cubes are left out")
+            continue
+        graph.add(_shuffled(cube, source))
+        notes += _add_flat_masks(project, graph, cube, source)
+    maps.add()
+    return (*notes, *maps.notes())
 
 
-def _cube(project: Project, source: UnitId, graph: Graph, notes: list[str]) -> Cube:
-    settings = project.derived.get(source.config, {}).get(source.product, Derived())
-    facts = graph.facts(source) or {}
-    return Cube(
-        source=source,
-        settings=settings,
-        resolutions=(Resolution(), *_resolutions(project, source, settings, facts, notes)),
-        memory_mb=_memory_mb(facts),
-        is_line=project.product(source.product).kind == "line",
-    )
+@dataclass(frozen=True, slots=True)
+class FieldSource:
+    """Where a velocity field comes from: a unit of ours, or a dropped input."""
 
+    file: str
+    unit: UnitId | None = None
+    leaf: str | None = None
 
-def _resolutions(
-    project: Project, source: UnitId, settings: Derived, facts: Facts, notes: list[str]
-) -> Iterator[Resolution]:
-    """Yield the resolutions that can be had, angular ones first."""
-    where = f"{source.target} {source.config} {source.product}"
-    distance = _distance_mpc(project, source.target)
-    wanted = [Resolution(tag=tag, fwhm_arcsec=fwhm) for tag, fwhm in settings.ang_res_arcsec.items()]
-    if settings.phys_res_pc and distance is None:
-        notes.append(f"{where}: no distance, so {', '.join(settings.phys_res_pc)} left out")
-    elif distance is not None:
-        wanted += [
-            Resolution(tag=tag, fwhm_arcsec=names.arcsec_of_parsec(parsec, distance), distance_mpc=distance)
-            for tag, parsec in settings.phys_res_pc.items()
-        ]
-    beam = facts.get("beam_arcsec")
-    tolerance = float(settings.kwargs.get("convolve_kw", {}).get("tol", 0.1))
-    for resolution in wanted:
-        # The same test, with the same slack for rounding, as the convolution itself makes.
-        if beam and (resolution.fwhm_arcsec or 0.0) < beam[0] * (1 - tolerance - 1e-9):
-            notes.append(
-                f"{where}: {resolution.tag} ({resolution.fwhm_arcsec:.4g} arcsec) is finer than the beam "
-                f"({beam[0]:.4g} arcsec), so it is left out"
-            )
-        else:
-            yield resolution
+    @property
+    def needs(self) -> tuple[UnitId, ...]:
+        """The unit that makes it, if one does."""
+        return () if self.unit is None else (self.unit,)
 
-
-def _distance_mpc(project: Project, target: str) -> float | None:
-    """Return the distance of a target, that of its mosaic if it has none of its own."""
-    own = project.targets[target]
-    parent = project.targets.get(own.mosaic_parent or "")
-    return own.distance_mpc if own.distance_mpc is not None or parent is None else parent.distance_mpc
-
-
-def _memory_mb(facts: Facts) -> int:
-    """Return what a job needs: blocks of fixed size, and some images."""
-    shape = facts.get("shape") or (1, 1500, 1500)
-    return _BASE_MB + int(shape[-1] * shape[-2] * _BYTES_PER_PIXEL / 1e6)
-
-
-def _unit(
-    cube: Cube, unit: UnitId, recipe: Mapping[str, Any], needs: tuple[UnitId, ...], outputs: tuple[str, ...]
-) -> Unit:
-    return Unit(
-        id=unit,
-        revision=REVISION,
-        recipe=recipe,
-        needs=tuple(Need(unit=need) for need in needs),
-        outputs=outputs,
-        fact=FACT,
-        memory_mb=cube.memory_mb,
-    )
-
-
-def _options(cube: Cube, name: str) -> dict[str, Any]:
-    """Return the options that the derived key gives."""
-    return dict(sorted(cube.settings.kwargs.get(name, {}).items()))
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The dropped input it is, if it is one."""
+        return () if self.leaf is None else (self.leaf,)
 
 
 def _add_cube(graph: Graph, cube: Cube, resolution: Resolution) -> None:
@@ -163,81 +80,105 @@ def _add_cube(graph: Graph, cube: Cube, resolution: Resolution) -> None:
     exts = ("", "coverage", "coverage2d") if resolution.tag else ("",)
     recipe: dict[str, Any] = {}
     if resolution.tag:
-        recipe = {"fwhm_arcsec": resolution.fwhm_arcsec, "options": _options(cube, "convolve_kw")}
+        options = cube.options("convolve_kw")
+        if options.get("spec_smooth") is not None:
+            options["spec_smooth"] = velocity_kms(options["spec_smooth"])
+        recipe = {"fwhm_arcsec": resolution.fwhm_arcsec, "options": options}
         if resolution.distance_mpc is not None:
             recipe["distance_mpc"] = resolution.distance_mpc
-    outputs = tuple(cube.file(resolution, ext) for ext in exts)
-    made = graph.add(_unit(cube, cube.unit("cube", resolution), recipe, (cube.source,), outputs))
-    recipe = {"options": _options(cube, "noise_kw")}
-    graph.add(_unit(cube, cube.unit("noise", resolution), recipe, (made,), (cube.file(resolution, "noise"),)))
+    outputs = tuple(cube.file(ext, resolution) for ext in exts)
+    made = graph.add(cube.make(cube.unit("cube", resolution), recipe, (cube.source,), outputs))
+    recipe = {"options": cube.options("noise_kw")}
+    graph.add(cube.make(cube.unit("noise", resolution), recipe, (made,), (cube.file("noise", resolution),)))
 
 
 def _strict_mask(cube: Cube, resolution: Resolution) -> Unit:
-    return _unit(
-        cube,
+    return cube.make(
         cube.unit("strictmask", resolution),
-        {"options": _options(cube, "strictmask_kw")},
+        {"options": cube.options("strictmask_kw")},
         (cube.unit("cube", resolution), cube.unit("noise", resolution)),
-        (cube.file(resolution, "strictmask"),),
+        (cube.file("strictmask", resolution),),
     )
 
 
-def _broad_mask(cube: Cube, cubes: list[Cube]) -> Unit:
-    """Return the union of the strict masks of a cube's own config and of those it is linked with."""
-    configs = dict.fromkeys((cube.source.config, *cube.settings.mask_configs))
-    linked = [
-        other
-        for config in configs
-        for other in cubes
-        if other.source.config == config and other.source.product == cube.source.product
-    ]
-    needs = tuple(other.unit("strictmask", resolution) for other in linked for resolution in other.resolutions)
-    recipe = {"options": _options(cube, "broadmask_kw")}
-    return _unit(cube, cube.unit("broadmask"), recipe, needs, (cube.file(Resolution(), "broadmask"),))
+def _broad_mask(cube: Cube, cubes: list[Cube], leaf: str | None) -> Unit:
+    """Return the union of the strict masks of a cube's own config and of those it is linked with.
+
+    It welcomes the velocity field that someone may drop, so that it is looked for even where nothing reads it yet.
+    """
+    contributing = [cube, *linked(cube, cubes)[:-1]]
+    needs = tuple(other.unit("strictmask", resolution) for other in contributing for resolution in other.resolutions)
+    recipe = {"options": cube.options("broadmask_kw")}
+    welcome = (leaf,) if leaf else ()
+    return cube.make(cube.unit("broadmask"), recipe, needs, (cube.file("broadmask"),), welcome=welcome)
 
 
-def _moments(project: Project, cube: Cube) -> list[Moment]:
-    """Return the maps that can be made, each once."""
-    chosen = [project.moments[name] for name in dict.fromkeys(cube.settings.moments) if name in project.moments]
-    return [moment for moment in chosen if _obstacle(moment) is None]
+def _add_velocity_field(graph: Graph, cube: Cube, cubes: list[Cube], maps: Maps) -> FieldSource | None:
+    """Add the combined velocity field of a cube, if it has hybrid fields to start from."""
+    own = list(maps.hybrids(cube))
+    if not own or "@" in own[0][0].step:
+        return None
+    layers = dict.fromkeys([own[0], *(layer for other in linked(cube, cubes) for layer in maps.hybrids(other))])
+    recipe = {"layers": [file for _, file in layers]}
+    outputs = (cube.file("combined_velocity_field"), cube.file("combined_velocity_field_source"))
+    unit = graph.add(cube.make(cube.unit("vfield"), recipe, tuple(unit for unit, _ in layers), outputs))
+    return FieldSource(outputs[0], unit=unit)
 
 
-def _obstacle(moment: Moment) -> str | None:
-    """Return why a map cannot be made here, None if it can."""
-    if moment.algorithm not in ALGORITHMS:
-        return f"algorithm {moment.algorithm} is not supported"
-    if _mask(moment) not in (None, *MASKS):
-        return f"mask {moment.mask} is not supported"
-    return "maps made of other maps are not supported" if moment.maps_to_pass or moment.other_exts else None
+def _leaf(project: Project, target: str) -> str | None:
+    """Return the name of the dropped input that is the velocity field of `target`, if the window key names one."""
+    file = project.targets[target].vfield_file
+    return f"vfield/{file}" if file and project.roots.vfield else None
 
 
-def _mask(moment: Moment) -> str | None:
-    return None if moment.mask is None or moment.mask.lower() == "none" else moment.mask
+def _field_for(
+    graph: Graph, cube: Cube, cubes: list[Cube], fields: dict[UnitId, FieldSource], leaf: str | None
+) -> FieldSource | None:
+    """Return the velocity field of a cube: what someone gave, else its own, else one of another config.
+
+    Other configs are looked at in the order of `mask_configs`, then all others of the same product.
+    """
+    if leaf and graph.is_dropped(leaf):
+        return FieldSource(leaf, leaf=leaf)
+    same = [other for other in cubes if other.source.product == cube.source.product]
+    order = [cube, *linked(cube, cubes), *same]
+    return next((fields[other.source] for other in order if other.source in fields), None)
 
 
-def _map(cube: Cube, resolution: Resolution, moment: Moment) -> Unit:
-    """Return one map; all maps of one resolution are made in one job, reading the cube once."""
-    mask = _mask(moment)
-    needs = [cube.unit("cube", resolution), cube.unit("noise", resolution)]
-    if mask:
-        needs.append(cube.unit("broadmask") if mask == "broadmask" else cube.unit(mask, resolution))
-    exts = (moment.ext,) if moment.ext_error is None else (moment.ext, moment.ext_error)
-    unit = _unit(
-        cube,
-        cube.unit(moment.name, resolution),
-        {"algorithm": moment.algorithm, "mask": mask, "options": dict(moment.kwargs)},
-        tuple(needs),
-        tuple(cube.file(resolution, ext) for ext in exts),
+def _add_flat_masks(project: Project, graph: Graph, cube: Cube, source: FieldSource) -> Iterator[str]:
+    """Add the flat masks of a cube at all its resolutions; yield what is left out, and why."""
+    for kind in ("strict", "broad"):
+        window = cube.options(f"flat{kind}mask_kw").get("window", project.targets[cube.source.target].window)
+        if window is None:
+            yield f"{' '.join(cube.which)}: no velocity window, so flat{kind}mask is left out"
+            continue
+        for resolution in cube.resolutions:
+            graph.add(_flat_mask(cube, resolution, kind, velocity_kms(window), source))
+
+
+def _flat_mask(cube: Cube, resolution: Resolution, kind: str, window_kms: float, source: FieldSource) -> Unit:
+    strict = cube.unit("strictmask", resolution)
+    mask = strict if kind == "strict" else cube.unit("broadmask")
+    return cube.make(
+        cube.unit(f"flat{kind}mask", resolution),
+        {"window_kms": window_kms, "field": source.file},
+        (strict, mask, *source.needs),
+        (cube.file(f"flat{kind}mask", resolution),),
+        leaves=source.leaves,
+        group=str(cube.unit("flatmasks")),
     )
-    return unit.model_copy(update={"group": str(cube.unit("maps", resolution))})
 
 
-def _left_out(project: Project, cube: Cube) -> Iterator[str]:
-    where = " ".join(cube.which)
-    for name in dict.fromkeys(cube.settings.moments):
-        moment = project.moments.get(name)
-        why = "it is not in the moment key" if moment is None else _obstacle(moment)
-        if not cube.is_line:
-            why = "maps are made of lines only"
-        if why:
-            yield f"{where}: {name} left out: {why}"
+def _shuffled(cube: Cube, source: FieldSource) -> Unit:
+    return cube.make(
+        cube.unit("shuffled"),
+        {"field": source.file, "options": cube.options("shuffle_kw")},
+        (*(cube.unit(name) for name in ("cube", "noise", "strictmask", "broadmask")), *source.needs),
+        tuple(cube.file(ext) for ext in SHUFFLED),
+        leaves=source.leaves,
+    )
+
+
+def velocity_kms(window: float | str) -> float:
+    """Return a velocity width in km/s from a number or a text with its unit."""
+    return float(velocity_text(str(window)).removesuffix("km/s"))

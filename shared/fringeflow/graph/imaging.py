@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -17,7 +18,7 @@ from fringeflow.errors import DataError
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.keys.model import IMAGING_STAGES, Frozen, ImagingStage, LineProduct, Project
 
-REVISION = 1
+REVISION = 2
 """One for all steps: a cube's work key does not see those of its blocks."""
 
 # What a recipe may say of the grid is decided by staging and the plan, and files are named by names.py.
@@ -48,6 +49,7 @@ class CleanRecipe(Frozen):
     """One clean stage; names are tclean's or the reference's."""
 
     scales_arcsec: tuple[float, ...] = (0.0,)
+    scale_rounding: Literal["nearest", "down"] = Field(default="nearest", description="of scales to pixels")
     smallscalebias: float = Field(default=0.9, ge=0, lt=1)
     snr: float = Field(gt=0, description="residual peak, in units of the noise, to clean to")
     gain: float = Field(default=0.1, gt=0, le=1)
@@ -64,9 +66,10 @@ class CleanRecipe(Frozen):
 class MaskRecipe(Frozen):
     """The signal mask between the clean stages (imaging specification, section 11)."""
 
-    singlescale_mask_high_snr: float = Field(gt=0)
-    singlescale_mask_low_snr: float = Field(gt=0)
+    singlescale_mask_high_snr: float = Field(default=4.0, gt=0)
+    singlescale_mask_low_snr: float = Field(default=2.0, gt=0)
     singlescale_mask_absolute: bool = True
+    mask_noise: Literal["channel", "cube"] = Field(default="channel", description="one noise per channel, or for all")
     mask_min_beams: float = Field(default=0.5, ge=0, description="least area in a channel, in beam areas")
     mask_min_channels: int = Field(default=1, ge=1)
 
@@ -98,7 +101,9 @@ class ImagingRecipe(Frozen):
 
 # tclean parameters that are the clean loop's, not the gridder's; the recipe of each stage has its own.
 _CLEAN = ("smallscalebias", "gain", "cyclefactor", "minpsffraction", "maxpsffraction")
-_LOOP = ("cycleniter", "max_components", "max_cycles", "convergence_fracflux", "stop_at_negative")
+_LOOP = (
+    "cycleniter", "max_components", "max_cycles", "convergence_fracflux", "stop_at_negative", "scale_rounding",
+)  # fmt: skip
 # tclean parameters of stopping, masking and output, all of which the pipeline itself decides.
 _DECIDED = (
     *_CLEAN, "cycleniter", "niter", "nsigma", "threshold", "nmajor", "scales", "deconvolver", "restoration",
@@ -148,13 +153,7 @@ def recipe_of(project: Project, target: str, config: str, product: str) -> Imagi
             sizing=Sizing(**pick.of(Sizing)),
             splitting=Splitting(**pick.of(Splitting)),
             multiscale=_clean(pick, stages, "multiscale", snr=4.0, scales=scales, stop_at_negative=True),
-            mask=MaskRecipe(
-                **{
-                    "singlescale_mask_high_snr": 4.0 if line else 2.5,
-                    "singlescale_mask_low_snr": 2.0 if line else 1.0,
-                    **pick.of(MaskRecipe),
-                }
-            ),
+            mask=MaskRecipe(**pick.of(MaskRecipe)),
             singlescale=_clean(pick, stages, "singlescale", snr=1.0, scales=(0.0,), stop_at_negative=False),
         )
     except ValidationError as error:
@@ -186,11 +185,11 @@ class _Overrides:
     """The overrides of one cube, read as Python literals where they are."""
 
     def __init__(self, project: Project, which: tuple[str, str, str]) -> None:
-        self._project, self._which = project, which
+        self._given = project.overrides_of(*which)
 
     def value(self, name: str) -> Any:
         """Return the override of `name`, or None."""
-        text = self._project.override(name, *self._which)
+        text = self._given.get(name)
         return None if text is None else _literal(text)
 
     def of(self, model: type[Frozen]) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def _literal(text: str) -> Any:
 def _add(project: Project, graph: Graph, staged: UnitId) -> UnitId:
     which = (staged.target, staged.config, staged.product)
     recipe = recipe_of(project, *which)
-    image = staged.model_copy(update={"stage": "imaging"})
+    image = staged.of("imaging")
     masks = project.targets[staged.target].cleanmask
     leaf = masks.get(staged.product, masks.get("all"))
     leaves = (f"cleanmask/{leaf}",) if leaf else ()
@@ -233,22 +232,22 @@ def _add(project: Project, graph: Graph, staged: UnitId) -> UnitId:
         )
     )
     facts = graph.facts(plan)
-    whole = {
-        "id": image,
-        "revision": REVISION,
-        "recipe": recipe.model_dump(mode="json"),
-        "leaves": leaves,
-        "outputs": outputs(recipe, *which),
-        "fact": "cube.imaged",
-    }
+    whole = Unit(
+        id=image,
+        revision=REVISION,
+        recipe=recipe.model_dump(mode="json"),
+        leaves=leaves,
+        outputs=outputs(recipe, *which),
+        fact="cube.imaged",
+    )
     needs: tuple[Need, ...] = (Need(unit=plan, fetch=False),)
     if recipe.kind == "continuum":
         memory = int(facts["memory_mb"]) if facts else 1000
-        return graph.add(Unit(**whole, needs=(*needs, Need(unit=staged)), memory_mb=memory))
+        return graph.add(replace(whole, needs=(*needs, Need(unit=staged)), memory_mb=memory))
     if facts is None:
-        return graph.add(Unit(**whole, needs=needs, open=True))
+        return graph.add(replace(whole, needs=needs, open=True))
     made = _add_blocks(graph, image, staged, recipe, leaves, facts)
-    return graph.add(Unit(**whole, needs=(*needs, *(Need(unit=unit, keyed=False) for unit in made))))
+    return graph.add(replace(whole, needs=(*needs, *(Need(unit=unit, keyed=False) for unit in made))))
 
 
 def _add_blocks(
@@ -262,7 +261,6 @@ def _add_blocks(
     content = recipe.model_dump(mode="json")
     plan, memory = image.at("plan"), int(facts["memory_mb"])
     blocks = [(int(first), int(last)) for first, last in facts["blocks"]]
-    shared = {"revision": REVISION, "memory_mb": memory}
 
     def part(stage: str) -> dict[str, Any]:
         return {name: content[name] for name in ("tclean", "restfreq_ghz", "phasecenter", stage)}
@@ -275,7 +273,8 @@ def _add_blocks(
                 needs=(Need(unit=plan, fetch=False), Need(unit=staged)),
                 leaves=leaves,
                 outputs=(block_name(image, "multiscale", first, last),),
-                **shared,
+                revision=REVISION,
+                memory_mb=memory,
             )
         )
         for first, last in blocks
@@ -286,7 +285,8 @@ def _add_blocks(
             recipe={"mask": content["mask"]},
             needs=(Need(unit=plan, fetch=False), *(Need(unit=unit) for unit in deep)),
             outputs=(signal_mask_name(image),),
-            **shared,
+            revision=REVISION,
+            memory_mb=memory,
         )
     )
     final = [
@@ -296,7 +296,8 @@ def _add_blocks(
                 recipe=part("singlescale") | {"block": (first, last)},
                 needs=(Need(unit=plan, fetch=False), Need(unit=staged), Need(unit=source), Need(unit=mask)),
                 outputs=(block_name(image, "singlescale", first, last),),
-                **shared,
+                revision=REVISION,
+                memory_mb=memory,
             )
         )
         for (first, last), source in zip(blocks, deep, strict=True)

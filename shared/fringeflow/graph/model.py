@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
-
-from pydantic import Field
-
-from fringeflow.keys.model import Frozen
+from dataclasses import dataclass, replace
+from typing import Any
 
 Facts = Mapping[str, Any]
 
 
-class UnitId(Frozen):
+# A survey has a hundred thousand of these: plain dataclasses are made and compared far faster than validated models.
+@dataclass(frozen=True, slots=True, order=True)
+class UnitId:
     """The readable identity of a unit: ``imaging/ngc5921/vla/hi21cm`` or, for an inner step, ``.../plan``."""
 
     stage: str
@@ -31,20 +30,25 @@ class UnitId(Frozen):
     def __str__(self) -> str:
         return "/".join(part for part in (self.stage, self.target, self.config, self.product, self.step) if part)
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
+    @staticmethod
+    def parse(text: str) -> UnitId:
         """Read what `str` wrote."""
         parts = text.split("/")
         if len(parts) not in (4, 5) or not all(parts):
             raise ValueError(f"not a unit: {text!r} (stage/target/config/product or stage/target/config/product/step)")
-        return cls(stage=parts[0], target=parts[1], config=parts[2], product=parts[3], step="".join(parts[4:]))
+        return UnitId(*parts)
 
     def at(self, step: str) -> UnitId:
         """Return the unit of the same stage and cube at another step."""
-        return self.model_copy(update={"step": step})
+        return replace(self, step=step)
+
+    def of(self, stage: str) -> UnitId:
+        """Return the unit of the same cube and step in another stage."""
+        return replace(self, stage=stage)
 
 
-class Need(Frozen):
+@dataclass(frozen=True, slots=True)
+class Need:
     """That one unit needs another.
 
     `fetch` false: only the facts of its manifest are read, not its artefacts. `keyed` false: the needed unit follows
@@ -56,19 +60,48 @@ class Need(Frozen):
     keyed: bool = True
 
 
-class Unit(Frozen):
-    """The smallest thing a stage makes as one."""
+@dataclass(frozen=True)
+class Unit:
+    """The smallest thing a stage makes as one.
+
+    Parameters
+    ----------
+    id
+        What it is called.
+    revision
+        Raise it when the science of this step changes its results.
+    recipe
+        The parameters that matter to it, as JSON.
+    needs, leaves
+        The units, and the names of dropped inputs (``incoming/a.ms``), that it is made from.
+    outputs
+        Names of the artefacts it makes.
+    fact
+        What is announced when it is made.
+    group
+        Ready units of one stage with the same group are made in one job.
+    open
+        It has needs that are not known yet: it cannot be ready.
+    memory_mb
+        Estimate for the scheduler.
+    cores
+        Most cores that help; what is made does not depend on how many it gets.
+    welcome
+        Names of dropped inputs that need not be there, but change which units there are.
+    """
 
     id: UnitId
-    revision: int = Field(description="raise it when the science of this step changes its results")
-    recipe: Mapping[str, Any] = Field(description="the parameters that matter to it, as JSON")
+    revision: int
+    recipe: Mapping[str, Any]
     needs: tuple[Need, ...] = ()
-    leaves: tuple[str, ...] = Field(default=(), description="names of dropped inputs, e.g. 'incoming/a.ms'")
-    outputs: tuple[str, ...] = Field(default=(), description="names of the artefacts it makes")
-    fact: str = Field(default="unit.made", description="what is announced when it is made")
-    group: str = Field(default="", description="ready units of one stage with the same group are made in one job")
-    open: bool = Field(default=False, description="needs that are not known yet: it cannot be ready")
-    memory_mb: int = Field(default=1000, description="estimate for the scheduler")
+    leaves: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    fact: str = "unit.made"
+    group: str = ""
+    open: bool = False
+    memory_mb: int = 1000
+    cores: int = 1
+    welcome: tuple[str, ...] = ()
 
 
 Lookup = Callable[[UnitId, str], Facts | None]
@@ -119,6 +152,10 @@ class Graph:
         """Say that something which was asked for is not in the graph, and why."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def is_dropped(self, leaf: str) -> bool:
+        """Return whether the dropped input `leaf` is there."""
+        return leaf in self._leaves
 
     def key(self, unit: UnitId) -> str | None:
         """Return the work key of `unit`, or None while one of its leaves has not been dropped."""

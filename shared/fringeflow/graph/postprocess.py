@@ -52,7 +52,7 @@ def _unit(project: Project, imaged: Unit) -> Unit:
     if names.cube(*which, "alpha") in imaged.outputs:
         exts.append("trimmed_alpha")
     return Unit(
-        id=imaged.id.model_copy(update={"stage": "postprocess"}),
+        id=imaged.id.of("postprocess"),
         revision=REVISION,
         recipe=_recipe(project, *which).model_dump(mode="json"),
         needs=(Need(unit=imaged.id),),

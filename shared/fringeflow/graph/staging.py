@@ -93,9 +93,10 @@ def unit_id(target: str, config: str, product: str) -> UnitId:
 
 def add_units(project: Project, target: str, graph: Graph) -> None:
     """Add the visibilities of every config that `target` has the arrays of, and every product."""
+    known = lines.known_to(project)
     for config in project.configs_with_data(target):
         for product in project.products:
-            recipe = _recipe(project, target, config, product)
+            recipe = _recipe(project, known, target, config, product)
             graph.add(
                 Unit(
                     id=unit_id(target, config, product),
@@ -108,7 +109,9 @@ def add_units(project: Project, target: str, graph: Graph) -> None:
             )
 
 
-def _recipe(project: Project, target: str, config: str, product: str) -> LineRecipe | ContinuumRecipe:
+def _recipe(
+    project: Project, known: lines.LineTable, target: str, config: str, product: str
+) -> LineRecipe | ContinuumRecipe:
     vsys, vwidth = project.exclusion_window_kms(target)
     wanted = project.product(product)
     common: dict[str, Any] = {
@@ -116,7 +119,7 @@ def _recipe(project: Project, target: str, config: str, product: str) -> LineRec
         "array_groups": tuple(tuple(sorted(group)) for group in project.interf_configs[config].groups()),
         "exclude_vsys_kms": vsys,
         "exclude_vwidth_kms": vwidth,
-        "exclude_lines": _excluded(project, wanted),
+        "exclude_lines": _excluded(known, wanted),
         "corrections_off": _corrections_off(project, target, config, product),
     }
     if isinstance(wanted, ContProduct):
@@ -153,12 +156,11 @@ def _inputs(project: Project, target: str, config: str) -> tuple[StagingInput, .
     )
 
 
-def _excluded(project: Project, product: LineProduct | ContProduct) -> tuple[ExcludedLine, ...]:
+def _excluded(known: lines.LineTable, product: LineProduct | ContProduct) -> tuple[ExcludedLine, ...]:
     """Return the lines that are not continuum; of a line product that names none, its own line."""
     tags = product.lines_to_flag
     if isinstance(product, LineProduct) and not tags:
         tags = (product.line_tag,)
-    known = lines.builtin().extended(lines.table_of(project).lines.values())
     return tuple(
         ExcludedLine(restfreq_ghz=line.restfreq_ghz, padding_kms=line.padding_kms) for line in known.expand(tags)
     )

@@ -6,9 +6,9 @@ Runs forked from the fork server; until the work begins it must not touch the st
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import importlib
 import inspect
+import io
 import json
 import os
 import sys
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import metadata
+from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,9 @@ from fringeflow.jobs.request import (
 if TYPE_CHECKING:
     from fringeflow.store.base import Store
 
-_GROUP = "fringeflow.stages"
+STAGES = "fringeflow.stages"
+"""The group of entry points that name each stage's function."""
+
 _LEAST_INTERVAL_SECONDS = 0.2
 _NAMED_SOFTWARE = ("casatools", "casatasks", "casadata", "astropy", "numpy", "scipy", "reproject")
 
@@ -97,8 +100,8 @@ class Voice:
 class _TimedJob(Job):
     """A job that notes how long each of its orders took."""
 
-    def __init__(self, orders: tuple[Order, ...], scratch: Path, voice: Voice) -> None:
-        super().__init__(orders, scratch, voice.report)
+    def __init__(self, orders: tuple[Order, ...], scratch: Path, voice: Voice, cores: int) -> None:
+        super().__init__(orders, scratch, voice.report, cores=cores)
         self.steps: dict[str, dict[str, float]] = {}
         self._voice = voice
         self._cpu_taken = 0.0
@@ -119,8 +122,8 @@ def _make(request: JobRequest, where: Surroundings, voice: Voice) -> JobResult:
     from fringeflow.jobs.inputs import Fetcher
     from fringeflow.store.objects import open_store
 
-    make = _function(request.make) if request.make else _stage(request.stage)
-    started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    make = _function(request.make) if request.make else stage(request.stage)
+    started = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
     store = open_store(where.store)
     voice.report("fetch")
     fetcher = Fetcher(store, where.scratch / "inputs", where.digest_cache)
@@ -128,7 +131,7 @@ def _make(request: JobRequest, where: Surroundings, voice: Voice) -> JobResult:
     fetching = {step: seconds / len(orders) for step, seconds in voice.take_steps().items()}
     work = where.scratch / "work"
     work.mkdir()
-    job = _TimedJob(orders, work, voice)
+    job = _TimedJob(orders, work, voice, request.cores)
     voice.report("make")
     make(job)
     unmade = [str(order.unit.id) for order in orders if str(order.unit.id) not in job.made]
@@ -147,7 +150,8 @@ def _hand_in(
     made = job.made[name]
     voice.report("upload")
     outputs = upload(store, order.unit.id, order.work_key, made.outputs, own=job.scratch)
-    steps = {**fetching, **job.steps[name], **voice.take_steps()}
+    parts = (fetching, job.steps[name], voice.take_steps())
+    steps = {step: sum(part.get(step, 0.0) for part in parts) for step in dict.fromkeys(chain.from_iterable(parts))}
     return UnitResult(
         unit=order.unit.id,
         work_key=order.work_key,
@@ -170,8 +174,23 @@ def _call(request: CallRequest, where: Surroundings, voice: Voice) -> Any:
     return function(**request.kwargs, **extra)
 
 
-@functools.cache  # asked for in the fork server, where jobs then find it
-@cache
+@cache  # asked for in the fork server, where jobs then find it
+def stage(name: str) -> Callable[[Job], None]:
+    """Return the function that makes units of a stage.
+
+    Raises
+    ------
+    BugError
+        It is not installed, or more than once.
+    """
+    found = list(metadata.entry_points(group=STAGES, name=name))
+    if len(found) != 1:
+        raise BugError(f"{len(found)} stages called {name} are installed", remedy=f"install fringeflow-{name}")
+    make: Callable[[Job], None] = found[0].load()
+    return make
+
+
+@cache  # asked for in the fork server, where jobs then find it
 def software() -> dict[str, str]:
     """Return name and version of what the results depend on."""
     found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
@@ -188,6 +207,9 @@ def _settle_in(where: Surroundings) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, standard in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, standard)
+    for stream in (sys.stdout, sys.stderr):  # a job that dies takes with it what it has not flushed
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     temporary = where.scratch / "tmp"
     temporary.mkdir(parents=True)
     os.environ["TMPDIR"] = str(temporary)
@@ -201,14 +223,6 @@ def _function(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return function
-
-
-def _stage(name: str) -> Callable[[Job], None]:
-    found = list(metadata.entry_points(group=_GROUP, name=name))
-    if len(found) != 1:
-        raise BugError(f"{len(found)} stages called {name} are installed", remedy=f"install fringeflow-{name}")
-    make: Callable[[Job], None] = found[0].load()
-    return make
 
 
 def _plain(unit: str, facts: Mapping[str, Any]) -> dict[str, Any]:

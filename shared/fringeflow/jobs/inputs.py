@@ -13,6 +13,7 @@ from fringeflow.store import archive
 from fringeflow.store.artefacts import fetch
 from fringeflow.store.base import Store
 from fringeflow.store.digests import tree_digest
+from fringeflow.store.untar import SUFFIXES
 
 
 class Fetcher:
@@ -56,12 +57,12 @@ class Fetcher:
                 f"{path} is not what it was when the work was planned (sha256 {found}, was {artefact.sha256})",
                 remedy="run again when nobody writes to it",
             )
-        if path.is_dir() or not path.name.endswith(archive.SUFFIXES):
+        if path.is_dir() or not path.name.endswith(SUFFIXES):
             return path
         return archive.unpack_dropped(path, self._new_folder())
 
     def _dropped(self, artefact: Artefact) -> Path:
-        if artefact.key.endswith(archive.SUFFIXES):
+        if artefact.key.endswith(SUFFIXES):
             return archive.get_dropped(self._store, artefact.key, self._new_folder(), sha256=artefact.sha256)
         return fetch(self._store, artefact, self._new_folder())
 

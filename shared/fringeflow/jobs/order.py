@@ -47,13 +47,19 @@ class Made:
 
 
 class Job:
-    """The orders of one child process, its scratch folder, and its voice."""
+    """The orders of one child process, its scratch folder, the cores it may use, and its voice."""
 
     def __init__(
-        self, orders: tuple[Order, ...], scratch: Path, report: Callable[[str, float | None], None] | None = None
+        self,
+        orders: tuple[Order, ...],
+        scratch: Path,
+        report: Callable[[str, float | None], None] | None = None,
+        *,
+        cores: int = 1,
     ) -> None:
         self.orders = orders
         self.scratch = scratch
+        self.cores = cores
         self.made: dict[str, Made] = {}
         self._report = report
 

@@ -1,4 +1,4 @@
-"""Imported once by the fork server, so that every job starts with CASA and the array libraries in memory.
+"""Imported once by the fork server, so that every job starts with its stage and the array libraries in memory.
 
 The store's client is imported but must not be used: its threads do not survive a fork.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import suppress
-from importlib import import_module
+from importlib import import_module, metadata
 
-from fringeflow.jobs import casa
+from fringeflow.jobs import child
 from fringeflow.jobs.kernel import die_with_parent
 
 _LIBRARIES = (
@@ -22,6 +22,9 @@ _LIBRARIES = (
     "scipy.special",
     "obstore",
     "zstandard",
+    "fringeflow.jobs.inputs",
+    "fringeflow.store.objects",
+    "fringeflow.store.folder",
 )
 
 SERVER_PID = os.getpid()
@@ -29,11 +32,11 @@ SERVER_PID = os.getpid()
 die_with_parent()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    # A library that cannot be imported must not end the server: the job that needs it will say so itself.
+    # What cannot be imported must not end the server: the job that needs it will say so itself.
     for _name in _LIBRARIES:
         with suppress(Exception):
             import_module(_name)
-    if casa.is_installed():
+    for _name in metadata.entry_points(group=child.STAGES).names:
         with suppress(Exception):
-            casa.load()
-import_module("fringeflow.jobs.child").software()
+            child.stage(_name)
+child.software()

@@ -32,8 +32,8 @@ class TaskUnit:
 class JobRequest:
     """Units that one child process makes.
 
-    `memory_mb` and `seconds` are limits, None for none. `make` names the function as ``module:function``; without it
-    the stage's entry point is used.
+    `memory_mb` and `seconds` are limits, None for none; `cores` are those it may use. `make` names the function as
+    ``module:function``; without it the stage's entry point is used.
     """
 
     stage: str
@@ -42,6 +42,7 @@ class JobRequest:
     seconds: float | None = None
     attempt: int = 1
     make: str | None = None
+    cores: int = 1
 
 
 @dataclass(frozen=True)

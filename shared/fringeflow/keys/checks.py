@@ -104,16 +104,17 @@ def _flat(project: Project, master: Master, findings: Findings) -> None:
 
 
 def _passed_maps(project: Project, master: Master, findings: Findings) -> None:
-    rounds: dict[str, int] = {}
+    """Note maps that are passed on and made by nothing; which comes first follows from that, not from the rounds."""
+    makers: dict[str, set[str]] = {}
     for moment in project.moments.values():
         for ext in filter(None, (moment.ext, moment.ext_error)):
-            rounds[ext.lstrip("_")] = moment.round
+            makers.setdefault(ext.strip("_"), set()).add(moment.name)
     for moment in project.moments.values():
         for ext in moment.maps_to_pass:
-            if rounds.get(ext.lstrip("_"), moment.round) >= moment.round:
+            if not makers.get(ext.strip("_"), set()) - {moment.name}:
                 place = _place(project, f"moments.{moment.name}.maps_to_pass", master.place("moment_key"))
-                text = f"{moment.name} is passed the map {ext!r}, which no moment of an earlier round makes"
-                findings.error(place, text, "give the ext or ext_error of a moment with a smaller round")
+                text = f"{moment.name} is passed the map {ext!r}, which no moment makes"
+                findings.error(place, text, "give the ext or ext_error of another moment")
 
 
 def _collisions(project: Project, master: Master, findings: Findings) -> None:

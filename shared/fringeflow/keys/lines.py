@@ -6,7 +6,7 @@ The table is ``lines.txt`` beside this module, a line key like those users may a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -149,12 +149,20 @@ def builtin() -> LineTable:
 
 def table_of(project: Project) -> LineTable:
     """Return the lines a project knows: the built-in ones and those of its line keys."""
-    return LineTable(
-        MappingProxyType(
-            {
-                tag: Line(tag, project.line_frequencies_ghz[tag], family, project.line_padding_kms.get(tag, 0.0))
-                for family, tags in project.line_families.items()
-                for tag in tags
-            }
-        )
-    )
+    return LineTable(MappingProxyType({line.tag: line for line in _lines_of(project)}))
+
+
+def known_to(project: Project) -> LineTable:
+    """Return the built-in lines with those of a project."""
+    return _with_builtin(tuple(_lines_of(project)))
+
+
+def _lines_of(project: Project) -> Iterator[Line]:
+    for family, tags in project.line_families.items():
+        for tag in tags:
+            yield Line(tag, project.line_frequencies_ghz[tag], family, project.line_padding_kms.get(tag, 0.0))
+
+
+@lru_cache(maxsize=4)  # every unit of a survey asks for the same
+def _with_builtin(lines: tuple[Line, ...]) -> LineTable:
+    return builtin().extended(lines)

@@ -173,7 +173,9 @@ class Moment(Frozen):
     round: int = 1
     kwargs: Fixed[Any] = Field(default_factory=FixedDict)
     maps_to_pass: tuple[str, ...] = ()
-    other_exts: Fixed[str] = Field(default_factory=FixedDict)
+    other_exts: Fixed[str | tuple[str, ...]] = Field(
+        default_factory=FixedDict, description="argument -> the end of a file's name, or several, the best first"
+    )
 
 
 class Recipe(Frozen):
@@ -268,6 +270,13 @@ class Project(Frozen):
             if value is not None:
                 return value
         return None
+
+    def overrides_of(self, target: str, config: str, product: str) -> dict[str, str]:
+        """Return all overrides that act on a cube, parameter -> value; see `override`."""
+        found: dict[str, str] = {}
+        for key in reversed(override_keys(target, config, product)):
+            found |= {name: value for name, value in self.overrides.get(key, {}).items() if value is not None}
+        return found
 
     def exclusion_window_kms(self, target: str) -> tuple[float, float]:
         """Return (vsys, vwidth) for leaving the line out: the mosaic's for its parts, so that all parts agree."""

@@ -21,7 +21,13 @@ class Profile(Frozen):
 PROFILES: Mapping[str, Profile] = {
     "standard": Profile(),
     "reference": Profile(
-        overrides={"staging_corrections_off": "['S5','S15']", "round_beam": "reference", "kelvin": "constant"},
+        overrides={
+            "staging_corrections_off": "['S5','S15']",
+            "mask_noise": "cube",
+            "scale_rounding": "down",
+            "round_beam": "reference",
+            "kelvin": "constant",
+        },
         derived={"noise_kw": {"signal_rounds": 0}},
     ),
 }

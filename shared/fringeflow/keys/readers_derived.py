@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fringeflow.keys.derived_options import MAP_ARGUMENTS, MOMENT_OPTIONS, PRODUCT_OPTIONS, check_options
 from fringeflow.keys.master import Master
 from fringeflow.keys.model import Derived, Moment
 from fringeflow.keys.parameters import nearest
@@ -13,24 +14,23 @@ from fringeflow.keys.problems import Findings, Place
 from fringeflow.keys.scope import Names
 from fringeflow.keys.syntax import Row
 from fringeflow.keys.tables import checked, is_known, is_name
-from fringeflow.keys.values import Check, list_of, mapping_of, plain, positive, text, whole
+from fringeflow.keys.values import Check, either, list_of, mapping_of, plain, positive, text, whole
 
-ALGORITHMS = ("mom0", "mom1", "mom2", "ew", "vquad", "vpeak", "tpeak", "mom1wprior", "mom0flat")
+ALGORITHMS = tuple(MOMENT_OPTIONS)
 MASKS = ("strictmask", "broadmask", "flatstrictmask", "flatbroadmask", "none")
-_OPTIONS = tuple(
-    f"{name}_kw"
-    for name in ("convolve", "noise", "strictmask", "broadmask", "flatstrictmask", "flatbroadmask", "shuffle")
-)
+STEPS = frozenset(("cube", "noise", "maps", "vfield", "shuffled", "flatmasks", "hybrids", *MASKS))
+"""Names of what is made besides maps, which no map may therefore have."""
+
 _PARAMETERS: Mapping[str, Check] = {
     "ang_res": mapping_of(positive),
     "phys_res": mapping_of(positive),
     "mask_configs": list_of(text),
     "moments": list_of(text),
-    **dict.fromkeys(_OPTIONS, mapping_of(plain)),
+    **dict.fromkeys(PRODUCT_OPTIONS, mapping_of(plain)),
 }
 _LITERALS: Mapping[str, Check] = {
     "kwargs": mapping_of(plain),
-    "other_exts": mapping_of(text),
+    "other_exts": mapping_of(either(text, list_of(text, empty=False))),
     "maps_to_pass": list_of(text),
     "round": whole,
 }
@@ -59,6 +59,16 @@ class _Settings:
         self.places[parameter] = place
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What one line gives an algorithm: options or maps."""
+
+    moment: str
+    parameter: str
+    value: Any
+    place: Place
+
+
 def read_derived(
     master: Master, names: Names, moments: Collection[str], findings: Findings
 ) -> dict[str, dict[str, Derived]]:
@@ -72,9 +82,10 @@ def read_derived(
         value = checked(written, _PARAMETERS[parameter], row.place, parameter, findings)
         if value is None:
             continue
-        value = (
-            tuple(_that_exist(parameter, value, names, moments, row, findings)) if isinstance(value, tuple) else value
-        )
+        if isinstance(value, tuple):
+            value = tuple(_that_exist(parameter, value, names, moments, row, findings))
+        elif parameter in PRODUCT_OPTIONS:
+            value = check_options(value, PRODUCT_OPTIONS[parameter], row.place, parameter, findings)
         for one in names.configs_of(config, names.configs, row.place, findings):
             for other in names.products_of(product, row.place, findings, all_of_them=True):
                 found[one][other].enter(parameter, value, row.place)
@@ -89,26 +100,68 @@ def read_moments(master: Master, findings: Findings) -> dict[str, Moment]:
     """Return the moments by name."""
     values: dict[str, dict[str, Any]] = {}
     places: dict[str, Place] = {}
+    options: list[_Given] = []
     for row in master.rows("moment_key", findings):
         name, parameter, written = row.cells
         if not is_name(name, row.place, "moment", findings):
+            continue
+        if name in STEPS:
+            findings.error(row.place, f"a moment cannot be called {name!r}: something else is", "choose another name")
             continue
         places.setdefault(name, row.place)
         known = values.setdefault(name, {})
         value = _moment_value(name, parameter, written, row, findings)
         if value is None:
             continue
+        if parameter in ("kwargs", "maps_to_pass", "other_exts"):
+            options.append(_Given(name, parameter, value, row.place))
         if parameter in known and not isinstance(value, dict):
             findings.warning(
                 row.place, f"{parameter} of {name} is given again: this line counts", "keep one of the two"
             )
         known[parameter] = {**known.get(parameter, {}), **value} if isinstance(value, dict) else value
         findings.came_from(f"moments.{name}.{parameter}", row.place, add=isinstance(value, dict))
+    for given in options:
+        algorithm = values[given.moment].get("algorithm")
+        if algorithm is not None:
+            _check_given(given, algorithm, values[given.moment], findings)
+    _note_shared_files(values, places, findings)
     return {
         name: _moment(name, known)
         for name, known in values.items()
         if _is_complete(name, known, places[name], findings)
     }
+
+
+def _check_given(given: _Given, algorithm: str, known: dict[str, Any], findings: Findings) -> None:
+    """Note options and maps that an algorithm does not take, and take wrong options out of `known`."""
+    if given.parameter == "kwargs":
+        good = check_options(
+            given.value, MOMENT_OPTIONS[algorithm], given.place, f"{algorithm} ({given.moment})", findings
+        )
+        known["kwargs"] = {
+            name: value for name, value in known["kwargs"].items() if name in good or name not in given.value
+        }
+        return
+    arguments = MAP_ARGUMENTS.get(algorithm, ())
+    for argument in given.value:
+        if argument.strip("_") not in arguments:
+            what = f"{given.parameter} of {given.moment}: {algorithm} takes no map {argument!r}"
+            findings.error(
+                given.place, what, nearest(argument, arguments) if arguments else f"{algorithm} takes no maps"
+            )
+
+
+def _note_shared_files(
+    values: Mapping[str, Mapping[str, Any]], places: Mapping[str, Place], findings: Findings
+) -> None:
+    owner: dict[str, str] = {}
+    for name, known in values.items():
+        for parameter in ("ext", "ext_error"):
+            ext = str(known.get(parameter, "none")).strip("_")
+            if ext.lower() != "none" and owner.setdefault(ext, name) != name:
+                text = f"the files of {name} and of {owner[ext]} would both end in _{ext}.fits"
+                findings.warning(places[name], text, "give one another ext, unless no config and product has both")
 
 
 def _that_exist(

@@ -9,14 +9,18 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.store import ObjectStore
 
 from fringeflow.errors import MissingInputError
 from fringeflow.store.faults import corrupt, faults
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -25,10 +29,14 @@ _UNFIT = re.compile(r"(^|/)(\.{0,2}|[^/]*:|[^/]*#\d+)(/|$)")  # a drive letter i
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a listing says about an object."""
+    """What a listing says about an object.
+
+    `etag` is another whenever the object was put again with another content; objects compare by key and size.
+    """
 
     key: str
     size: int
+    etag: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -64,12 +72,14 @@ class Digesting:
 class Store(ABC):
     """Objects under keys such as ``artefacts/imaging/ngc5921/<work key>/<digest>/<name>``.
 
+    `place` is what it is called in messages; `prefix` is what comes before every key where others share the bucket.
     Every method raises TransientError, DiskFullError, ReadOnlyError or MissingInputError for what the medium does.
     """
 
-    def __init__(self, backend: ObjectStore, place: str) -> None:
+    def __init__(self, backend: ObjectStore, place: str, prefix: str = "") -> None:
         self._backend = backend
         self.place = place
+        self.prefix = prefix
 
     def put_bytes(self, key: str, data: bytes, *, create: bool = False) -> bool:
         """Write a small object; with `create`, return False and change nothing if it exists already."""
@@ -90,15 +100,18 @@ class Store(ABC):
 
     def size(self, key: str) -> int:
         """Return the number of bytes of an object."""
+        return self.info(key).size
+
+    def info(self, key: str) -> ObjectInfo:
+        """Return what a listing says about one object."""
         with faults(key, self.place):
-            return int(obstore.head(self._backend, checked(key))["size"])
+            return _info(obstore.head(self._backend, checked(key)))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Return what lies below `prefix` (whole path segments), in no particular order."""
         with faults(prefix or "the listing", self.place):
             for page in obstore.list(self._backend, prefix or None):
-                for item in page:
-                    yield ObjectInfo(item["path"], item["size"])
+                yield from map(_info, page)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; that one is not there is no error."""
@@ -160,6 +173,10 @@ class Store(ABC):
         """Remove what writers that were killed left behind, and return how many pieces; never of live writers."""
 
 
+def _info(meta: ObjectMeta) -> ObjectInfo:
+    return ObjectInfo(meta["path"], int(meta["size"]), (meta["e_tag"] or "").strip('"'))
+
+
 def checked(key: str) -> str:
     """Return `key` if every store can hold it."""
     if not key or _UNFIT.search(key) or any(ord(character) < 32 for character in key):
@@ -174,7 +191,7 @@ def read_blocks(path: Path) -> Iterator[bytes]:
             yield block
 
 
-def exhaust(chunks: Iterable[bytes]) -> None:
+def exhaust(chunks: Iterable[object]) -> None:
     """Read everything, keeping nothing."""
     for _ in chunks:
         pass

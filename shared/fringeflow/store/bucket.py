@@ -7,12 +7,12 @@ import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
+from fringeflow.store import aws
 from fringeflow.store.base import Store, checked
 from fringeflow.store.faults import faults
 
@@ -59,9 +59,8 @@ class BucketStore(Store):
                 },
             },
         )
-        super().__init__(backend, f"s3://{bucket}/{prefix}".rstrip("/"))
+        super().__init__(backend, f"s3://{bucket}/{prefix}".rstrip("/"), prefix)
         self._bucket = bucket
-        self._prefix = prefix
         self._endpoint = endpoint
         self._region = region
         self._anonymous = anonymous
@@ -102,10 +101,10 @@ class BucketStore(Store):
         """Abort multipart uploads that nobody has finished within `min_age_seconds` (a day, if not given)."""
         age = dt.timedelta(seconds=_ABANDONED_SECONDS if min_age_seconds is None else min_age_seconds)
         latest = dt.datetime.now(dt.UTC) - age
-        client = self._client()
+        client = aws.client("s3", endpoint=self._endpoint, region=self._region, anonymous=self._anonymous)
         removed = 0
-        with faults("unfinished uploads", self.place):
-            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        with aws.answers(self.place, "its unfinished uploads"):
+            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self.prefix)
             for upload in itertools.chain.from_iterable(page.get("Uploads", []) for page in pages):
                 if upload["Initiated"] <= latest:
                     client.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
@@ -117,14 +116,6 @@ class BucketStore(Store):
             obstore.put(self._backend, key, data, mode="create" if create else "overwrite", use_multipart=False)
             return True
         return False
-
-    def _client(self) -> Any:
-        import boto3
-        from botocore import UNSIGNED
-        from botocore.config import Config
-
-        config = Config(signature_version=UNSIGNED) if self._anonymous else None
-        return boto3.client("s3", endpoint_url=self._endpoint, region_name=self._region, config=config)
 
 
 def _take(source: Iterator[bytes], size: int) -> bytes:

@@ -45,11 +45,20 @@ def noise(view: LineView) -> Block:
     png = _maps_and_curve(panels, view.full_frame, lambda axes: curves.draw_noise(axes, curve))
     return Picture(
         png,
-        "Noise (K), which grows where the primary beam falls; the primary beam with contours at 0.25, 0.5 and 0.75; the"
-        " noise of each channel (mJy/beam): the median over the field of the noise cube, times the primary beam so that"
-        " it is flat, and the scatter (1.4826 MAD) of the residual image, which also holds what was not cleaned.",
+        _noise_caption(view),
         tuple(files),
         wide=True,
+    )
+
+
+def _noise_caption(view: LineView) -> str:
+    """Say what the pictures of the noise show; of a cube alone there is neither primary beam nor residual."""
+    if view.response is None:
+        return "Noise (K), and the noise of each channel (mJy/beam): the median over the field of the noise cube."
+    return (
+        "Noise (K), which grows where the primary beam falls; the primary beam with contours at 0.25, 0.5 and 0.75; the"
+        " noise of each channel (mJy/beam): the median over the field of the noise cube, times the primary beam so that"
+        " it is flat, and the scatter (1.4826 MAD) of the residual image, which also holds what was not cleaned."
     )
 
 

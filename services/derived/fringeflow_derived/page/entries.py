@@ -34,6 +34,9 @@ class CubeEntry:
         Distance; without it the ``DIST_MPC`` card of any of the entry's cubes is used.
     facts
         Further rows of the table, e.g. ``{"Clean stopped": "flux change below 1 %"}``.
+    flat
+        All files lie beside each other in the products folder; there are none but derived ones, and a map that is not
+        there was not asked for.
     """
 
     target: str
@@ -44,6 +47,12 @@ class CubeEntry:
     kind: Literal["line", "continuum"] = "line"
     distance_mpc: float | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    flat: bool = False
+
+    @property
+    def title(self) -> str:
+        """The words people read."""
+        return " · ".join(word for word in (self.target, self.config, self.product) if word)
 
     @property
     def root(self) -> str:
@@ -69,6 +78,10 @@ class Shelf:
         """Files asked for and not there, relative to the products folder."""
         return [name for name, path in self._asked.items() if path is None]
 
+    def has(self, stage: Stage, *exts: str) -> bool:
+        """Return whether one of `exts` is there, without asking for it."""
+        return any(self._path(stage, ext, "").is_file() for ext in exts)
+
     def need(self, stage: Stage, *exts: str, tag: str = "") -> Path:
         """Return the first of `exts` that is there (no ext: the cube itself); if none is, the first counts as missing.
 
@@ -77,6 +90,8 @@ class Shelf:
         MissingInputError
             If none of them is there.
         """
+        if self.entry.flat and stage != "derived":
+            raise MissingInputError(f"nothing of {stage} is known here")
         paths = [self._path(stage, ext, tag) for ext in exts or ("",)]
         for path in paths:
             if path.is_file():
@@ -93,7 +108,8 @@ class Shelf:
     def _path(self, stage: Stage, ext: str, tag: str) -> Path:
         entry = self.entry
         words = "_".join(part for part in (tag, ext) if part)
-        return self.products / stage / entry.directory / names.cube(entry.target, entry.config, entry.product, words)
+        folder = self.products if entry.flat else self.products / stage / entry.directory
+        return folder / names.cube(entry.target, entry.config, entry.product, words)
 
     def _note(self, path: Path) -> Path:
         self._asked[path.relative_to(self.products).as_posix()] = path if path.is_file() else None

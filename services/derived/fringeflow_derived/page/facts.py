@@ -9,6 +9,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from fringeflow.errors import DataError
+from fringeflow_derived import spectral
 from fringeflow_derived.page import measure, read
 from fringeflow_derived.page.blocks import Block, Note, Table
 from fringeflow_derived.page.entries import Shelf
@@ -22,6 +23,7 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def line_table(view: LineView) -> Table:
     """Return the table of a line cube."""
     header, velocity = view.header, np.sort(view.velocity_kms)
+    frame = f"{header.get('SPECSYS', 'frame not said')}, {spectral.convention(header)}"
     rows: list[Row] = [("Object", view.name), ("Centre", centre(header))]
     if view.distance_mpc:
         rows.append(("Distance", f"{view.distance_mpc:g} Mpc; 1″ is {_kpc(1, view.distance_mpc) * 1e3:.0f} pc"))
@@ -29,7 +31,7 @@ def line_table(view: LineView) -> Table:
     rows += [
         ("Pixel", f"{view.pixel_arcsec:g}″; {header['NAXIS1']} × {header['NAXIS2']} pixels"),
         ("Channels", f"{velocity.size} of {view.channel_kms:.2f} km/s"),
-        ("Velocities", f"{velocity[0]:.1f} to {velocity[-1]:.1f} km/s ({header.get('SPECSYS', 'LSRK')}, radio)"),
+        ("Velocities", f"{velocity[0]:.1f} to {velocity[-1]:.1f} km/s ({frame})"),
     ]
     if "RESTFRQ" in header:
         rows.append(("Rest frequency", f"{float(header['RESTFRQ']) / 1e9:.6f} GHz"))
@@ -69,7 +71,7 @@ def files(shelf: Shelf) -> tuple[Block, ...]:
     """Return the files of an entry with their sizes, and those that were looked for in vain."""
     rows = tuple((path, f"{path.stat().st_size / 1e6:.2f} MB") for path in sorted(shelf.found))
     blocks: list[Block] = [Table(rows, ("File", "Size"), folded=True)]
-    if shelf.missing:
+    if shelf.missing and not shelf.entry.flat:
         blocks.append(Note("Looked for and not there: " + ", ".join(sorted(shelf.missing)) + "."))
     return tuple(blocks)
 

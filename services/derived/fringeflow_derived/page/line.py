@@ -23,21 +23,23 @@ MOST_CHANNELS = 24
 def chapter(shelf: Shelf) -> Chapter:
     """Return the chapter of the line cube of `shelf`."""
     entry = shelf.entry
-    title = f"{entry.target} · {entry.config} · {entry.product}"
+    title = entry.title
     try:
         view = LineView(shelf)
     except DataError as error:
         return Chapter(title, entry.root, (Section("Nothing to show", (blocks.Note(str(error)),)),))
+    wanted = [one for one in quantities.QUANTITIES if not entry.flat or shelf.has("derived", *one.exts)]
     sections = [
         blocks.build("At a glance", partial(_overview, view), partial(facts.line_table, view)),
-        blocks.build("Moment maps", *(partial(_moment, view, quantity) for quantity in quantities.QUANTITIES)),
+        blocks.build("Moment maps", *(partial(_moment, view, quantity) for quantity in wanted)),
         blocks.build("Spectrum", partial(_spectrum, view)),
         blocks.build("Channel maps", partial(_channel_maps, view)),
         blocks.build("Position-velocity cut", partial(_position_velocity, view)),
         blocks.build("Resolutions", *_resolutions(view)),
-        blocks.build("Noise and primary beam", partial(checks.noise, view)),
-        blocks.build("Imaging", partial(checks.point_spread, view), partial(checks.residual, view)),
+        blocks.build("Noise" if entry.flat else "Noise and primary beam", partial(checks.noise, view)),
     ]
+    if not entry.flat:
+        sections.append(blocks.build("Imaging", partial(checks.point_spread, view), partial(checks.residual, view)))
     sections.append(Section("Files", facts.files(shelf)))
     return Chapter(title, entry.root, tuple(sections))
 
@@ -61,7 +63,7 @@ def overview(view: LineView) -> bytes:
     curve = style.place(figure, start, bottom, 14.55 - start - 0.2, side)
     curves.draw_spectra(curve, view.spectra, view.mean_velocity_kms)
     entry = view.shelf.entry
-    title = f"{view.name}   {entry.product}   {entry.config}"
+    title = "   ".join(dict.fromkeys(word for word in (view.name, entry.product, entry.config) if word))
     figure.text(left / 14.55, 1 - 0.34 / figure.get_figheight(), title, fontsize=14, color=style.INK, weight="bold")
     return style.png(figure)
 

@@ -18,12 +18,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from fringeflow.errors import CorruptInputError
+from fringeflow_derived import spectral
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Header = Any
-
-SPEED_OF_LIGHT_KMS = 299792.458
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,8 @@ def sky(header: Header) -> WCS:
 
 
 def pixel_arcsec(header: Header) -> float:
-    """Return the pixel's height in arcsec."""
-    return abs(float(header["CDELT2"])) * 3600
+    """Return the side in arcsec of the square that has the pixel's area."""
+    return math.sqrt(abs(float(header["CDELT1"]) * float(header["CDELT2"]))) * 3600
 
 
 def beam_of(header: Header) -> Beam | None:
@@ -147,18 +146,13 @@ def beam_of(header: Header) -> Beam | None:
 
 
 def velocities_kms(header: Header) -> Array:
-    """Return the radio velocity of each channel; a frequency axis is converted with ``RESTFRQ``."""
-    channel = np.arange(header["NAXIS3"]) + 1 - float(header["CRPIX3"])
-    axis = float(header["CRVAL3"]) + channel * float(header["CDELT3"])
-    if str(header["CTYPE3"]).startswith("FREQ"):
-        return np.asarray(SPEED_OF_LIGHT_KMS * (1 - axis / float(header["RESTFRQ"])))
-    return np.asarray(axis if str(header.get("CUNIT3", "m/s")).strip().startswith("km") else axis / 1e3)
+    """Return the velocity of each channel, in the convention of the axis."""
+    return spectral.velocities_kms(header, header["NAXIS3"])
 
 
 def channel_kms(header: Header) -> float:
     """Return the channel width."""
-    axis = velocities_kms(header)
-    return float(np.median(np.abs(np.diff(axis)))) if axis.size > 1 else abs(float(header["CDELT3"])) / 1e3
+    return spectral.channel_width_kms(header, header["NAXIS3"])
 
 
 def window_around(where: Mask, *, margin: float = 0.5, least: int = 24) -> Window:

@@ -11,7 +11,7 @@ from fringeflow_derived.page.figures import style
 from fringeflow_derived.page.measure import Spectrum
 from fringeflow_derived.page.read import Array, Beam
 
-VELOCITY_LABEL = "Radio velocity, LSRK (km s$^{-1}$)"
+VELOCITY_LABEL = "Velocity (km s$^{-1}$)"
 
 
 def spectrum(spectra: Mapping[str, Spectrum], vsys_kms: float | None) -> bytes:

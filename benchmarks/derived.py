@@ -1,0 +1,202 @@
+"""Times the derived stage on a simulated cube against what no program could do without, and prints where time goes.
+
+    make bench-derived                               500 x 500 x 200 (200 MB), two resolutions besides the native one
+    python benchmarks/derived.py --side 4096 --channels 300 --resolutions 1 --repeat 2 --no-floor
+
+The floor: read the cube, convolve it with FFTs once per resolution, write as many bytes as the products have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from scipy import fft, ndimage
+
+from fringeflow.fitsio import write_cube
+from fringeflow_derived import convolved, maps, products
+from fringeflow_derived.noise import NoiseOptions
+
+BEAM_ARCSEC = 5.0
+CHANNEL_KMS = 2.5
+RESOLUTIONS_ARCSEC = (7.5, 11.0, 15.0)
+MOMENTS = {
+    "strict_mom0": ("mom0", "strictmask", {}),
+    "strict_mom1": ("mom1", "strictmask", {}),
+    "strict_mom2": ("mom2", "strictmask", {}),
+    "strict_ew": ("ew", "strictmask", {}),
+    "strict_vpeak": ("vpeak", "strictmask", {}),
+    "strict_vquad": ("vquad", "strictmask", {}),
+    "broad_mom0": ("mom0", "broadmask", {}),
+    "broad_mom1": ("mom1", "broadmask", {}),
+    "broad_tpeak": ("tpeak", "broadmask", {}),
+    "broad_tpeak12p5kms": ("tpeak", "broadmask", {"window": "12.5km/s"}),
+}
+
+
+@dataclass
+class Clock:
+    """Seconds of each step, wall and processor."""
+
+    wall: dict[str, float] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time of what is inside to step `name`."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.wall[name] = self.wall.get(name, 0.0) + time.perf_counter() - wall
+        self.cpu[name] = self.cpu.get(name, 0.0) + time.process_time() - cpu
+
+
+def simulate(path: Path, side: int, rows: int, channels: int, different: int) -> None:
+    """Write a rotating disc in noise with the correlation of the beam; after `different` planes the noise repeats."""
+    header = fits.Header()
+    header.update({"BMAJ": BEAM_ARCSEC / 3600, "BMIN": BEAM_ARCSEC / 3600, "BPA": 0.0, "BUNIT": "K", "OBJECT": "DISC"})
+    header.update({"CTYPE1": "RA---SIN", "CRVAL1": 150.0, "CDELT1": -1 / 3600, "CRPIX1": side / 2, "CUNIT1": "deg"})
+    header.update({"CTYPE2": "DEC--SIN", "CRVAL2": 2.0, "CDELT2": 1 / 3600, "CRPIX2": side / 2, "CUNIT2": "deg"})
+    header.update({"CTYPE3": "VRAD", "CRVAL3": 1e6, "CDELT3": CHANNEL_KMS * 1e3, "CRPIX3": 1.0, "CUNIT3": "m/s"})
+    header.update({"RESTFRQ": 230.538e9, "SPECSYS": "LSRK"})
+    rng = np.random.default_rng(5921)
+    sigma = BEAM_ARCSEC / np.sqrt(8 * np.log(2))
+    y, x = (np.mgrid[0:rows, 0:side] - np.array([rows, side]).reshape(2, 1, 1) / 2) / side
+    bright, centre = 2.0 * np.exp(-0.5 * (x**2 + y**2) / 0.1**2), channels / 2 + channels * 0.6 * x
+    blank = np.hypot(x, y) > 0.49
+
+    def noise() -> Any:
+        plane = ndimage.gaussian_filter(rng.normal(size=(rows, side)).astype(np.float32), sigma, mode="wrap")
+        return plane * np.float32(0.1 * 2 * sigma * np.sqrt(np.pi))
+
+    kept = [noise() for _ in range(min(different, channels))]
+
+    def planes() -> Iterator[Any]:
+        for channel in range(channels):
+            line = bright * np.exp(-0.5 * ((channel - centre) / 4.0) ** 2)
+            yield np.where(blank, np.nan, kept[channel % len(kept)] + line).astype(np.float32)
+
+    write_cube(path, header, planes(), (channels, rows, side))
+
+
+def stage(cube: Path, folder: Path, resolutions: int, cores: int) -> Clock:
+    """Make every product of the cube and return what each step took."""
+    clock, options = Clock(), NoiseOptions(iterations=3)
+    tags = ["", *(f"{fwhm:g}as" for fwhm in RESOLUTIONS_ARCSEC[:resolutions])]
+    files = {tag: folder / f"disc_{tag}.fits" for tag in tags}
+
+    def named(tag: str, ext: str) -> Path:
+        return folder / "_".join(part for part in ("disc", tag, f"{ext}.fits") if part)
+
+    with clock.step("convolution"):
+        convolved.copy(cube, files[""])
+        for tag, fwhm in zip(tags[1:], RESOLUTIONS_ARCSEC, strict=False):
+            extra = named(tag, "coverage"), named(tag, "coverage2d")
+            convolved.convolve(cube, files[tag], *extra, fwhm_arcsec=fwhm, cores=cores)
+    for tag in tags:
+        with clock.step("noise"):
+            products.noise(files[tag], named(tag, "noise"), folder, options=options, cores=cores)
+        with clock.step("strict masks"):
+            coverage = named(tag, "coverage") if tag else None
+            products.strict_mask(
+                files[tag], named(tag, "noise"), named(tag, "strictmask"), folder, coverage=coverage, cores=cores
+            )
+    with clock.step("broad mask"):
+        strict = [named(tag, "strictmask") for tag in tags]
+        products.broad_mask(strict[0], strict, named("", "broadmask"))
+    for tag in tags:
+        with clock.step("maps"):
+            requests = [
+                maps.Request(kind, mask, named(tag, ext), named(tag, ext.replace("_", "_e")), options=given)
+                for ext, (kind, mask, given) in MOMENTS.items()
+            ]
+            masks = {"strictmask": named(tag, "strictmask"), "broadmask": named("", "broadmask")}
+            maps.write(files[tag], named(tag, "noise"), masks, requests, cores=cores)
+    return clock
+
+
+def floor(cube: Path, made: Path, folder: Path, resolutions: int, cores: int) -> Clock:
+    """Read the cube, convolve it once per resolution, write as many bytes as lie in `made`; return what each took."""
+    clock = Clock()
+    with fits.open(cube, memmap=False) as hdus:
+        _, height, width = shape = hdus[0].shape
+        offset = hdus[0].fileinfo()["datLoc"]
+    sizes = [fft.next_fast_len(size + 16, real=True) for size in (height, width)]
+    transform = fft.rfft2(np.ones(sizes, np.float32))
+    planes = np.empty((height, width), ">f4")
+    with cube.open("rb") as stream:
+        for _ in range(resolutions or 1):
+            stream.seek(offset)
+            for _ in range(shape[0]):
+                with clock.step("read"):
+                    stream.readinto(planes.data)
+                    image = np.nan_to_num(planes.astype(np.float32))
+                if resolutions:
+                    with clock.step("convolve"):
+                        fft.irfft2(fft.rfft2(image, s=sizes, workers=cores) * transform, s=sizes, workers=cores)
+    block = bytes(1 << 20)
+    with clock.step("write"):
+        for path in made.glob("*.fits"):
+            with (folder / path.name).open("wb") as stream_out:
+                for start in range(0, path.stat().st_size, len(block)):
+                    stream_out.write(block[: path.stat().st_size - start])
+    return clock
+
+
+def show(title: str, clock: Clock) -> float:
+    """Print the steps and return their sum."""
+    total = sum(clock.wall.values())
+    print(f"{title:16} {total:8.2f} s wall {sum(clock.cpu.values()):8.2f} s processor")
+    for name, seconds in clock.wall.items():
+        print(f"  {name:14} {seconds:8.2f}        {clock.cpu[name]:8.2f}")
+    return total
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=500, help="pixels")
+    parser.add_argument("--rows", type=int, help="pixels the other way; none: as many")
+    parser.add_argument("--channels", type=int, default=200)
+    parser.add_argument("--resolutions", type=int, default=2, choices=(0, 1, 2, 3))
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--repeat", type=int, default=20, help="planes of noise that differ (making them takes long)")
+    parser.add_argument("--no-floor", action="store_true", help="time the stage alone")
+    parser.add_argument("--folder", type=Path, help="for scratch; all is gone at the end")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fringeflow-bench-", dir=options.folder) as name:
+        folder = Path(name)
+        made, written = folder / "made", folder / "written"
+        made.mkdir()
+        written.mkdir()
+        cube, shape = folder / "cube.fits", (options.side, options.rows or options.side, options.channels)
+        # In a process of its own, so that the memory of this one is that of the stage.
+        maker = multiprocessing.get_context("spawn").Process(target=simulate, args=(cube, *shape, options.repeat))
+        maker.start()
+        maker.join()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        took = stage(cube, made, options.resolutions, options.cores)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        least = None if options.no_floor else floor(cube, made, written, options.resolutions, options.cores)
+    print(f"{platform.machine()}, {options.cores} cores, {' x '.join(map(str, shape))}")
+    wall = show("derived stage", took)
+    print(f"largest resident {peak:.0f} MB (before the stage {before:.0f} MB)")
+    if least is not None:
+        print(f"{wall / show('floor', least):.1f} times the floor")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""A smooth image through values that were measured here and there. Arrays only."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from fringeflow_derived.beams import FWHM_PER_SIGMA
+from fringeflow_derived.sources import Array
+
+TREND_BOXES = 3.0
+"""FWHM of the region that a trend is fitted to, in boxes."""
+
+_POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+_REACH_SIGMA = 8.0
+_EXCESS = 1.0
+_ROWS_AT_ONCE = 64
+
+
+def spread(scales: Array, ys: Array, xs: Array, shape: tuple[int, int], fwhm: float) -> Array:
+    """Return positive values smoothed with a round Gaussian on every pixel, unmeasured ones having no weight.
+
+    Parameters
+    ----------
+    scales
+        (rows, columns) at the crossings of `ys` and `xs`; NaN where not measured.
+    ys, xs
+        Pixels that are rows and columns of `scales`, ascending.
+    shape
+        Of the image.
+    fwhm
+        Of the Gaussian, in pixels.
+    """
+    measured = np.isfinite(scales)
+    if not measured.any():
+        return np.full(shape, np.nan)
+    # Sparse products sum in a fixed order, unlike dense ones, which may depend on the number of threads.
+    down, across = (_gaussian(np.arange(n), places, fwhm) for n, places in zip(shape, (ys, xs), strict=True))
+    values = _both(down, np.where(measured, scales, 0.0), across)
+    weights = _both(down, measured.astype(float), across)
+    typical = np.median(scales[measured])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(weights > 0, values / weights, typical))
+
+
+def trend(scales: Array, weights: Array, ys: Array, xs: Array, shape: tuple[int, int], box: int, ridge: float) -> Array:
+    """Return the local trend of positive values on every pixel: paraboloids fitted to their logarithms.
+
+    The noise of an interferometer rises steeply towards the edge of the primary beam's response, as the exponential
+    of a paraboloid for a Gaussian one. An average over measurements on one side only falls short of such a rise; a
+    local fit (Cleveland and Devlin 1988, JASA 83, 596) does not.
+
+    Parameters
+    ----------
+    scales, ys, xs, shape
+        As `spread` takes them.
+    weights
+        Of the values.
+    box
+        Side of the boxes that were measured, in pixels.
+    ridge
+        Holds slopes and curvatures near 0 where too little is measured to tell: the variance of what is fitted over
+        that of slopes within the dispersion of the region.
+    """
+    measured = np.isfinite(scales) & (scales > 0)
+    if not measured.any():
+        return np.ones(shape)
+    values, weights = np.log(np.where(measured, scales, 1.0)), np.where(measured, weights, 0.0)
+    nodes = [_nodes(size, max(1, box // 3)) for size in shape]
+    fitted = _fit(values, weights, [ys, xs], nodes, TREND_BOXES * box, ridge)
+    lowest, highest = values[measured].min() - _EXCESS, values[measured].max() + _EXCESS
+    found = _both(
+        _interpolation(shape[0], nodes[0]), np.clip(fitted, lowest, highest), _interpolation(shape[1], nodes[1])
+    )
+    return np.asarray(np.exp(found))
+
+
+def _fit(values: Array, weights: Array, places: list[Array], nodes: list[Array], fwhm: float, ridge: float) -> Array:
+    """Return the value at each node of the paraboloid that fits best around it."""
+    down, across = (
+        [_gaussian(to, start, fwhm, power) for power in range(5)] for to, start in zip(nodes, places, strict=True)
+    )
+    found = np.zeros((len(nodes[0]), len(nodes[1])))
+    for start in range(0, len(found), _ROWS_AT_ONCE):
+        part = np.s_[start : start + _ROWS_AT_ONCE]
+        moments = {(a, b): _both(down[a][part], weights, across[b]) for a in range(5) for b in range(5) if a + b <= 4}
+        right = np.stack([_both(down[a][part], weights * values, across[b]) for a, b in _POWERS], axis=-1)
+        left = np.stack([np.stack([moments[a + c, b + d] for a, b in _POWERS], -1) for c, d in _POWERS], -1)
+        total = np.maximum(moments[0, 0], np.finfo(float).tiny)[..., np.newaxis]
+        left = left / total[..., np.newaxis] + np.diag([1e-12] + [ridge] * 5)
+        found[part] = np.linalg.solve(left, (right / total)[..., np.newaxis])[..., 0, 0]
+    return found
+
+
+def _nodes(size: int, step: int) -> Array:
+    """Return at least four places along an axis, the outermost on its ends."""
+    return np.linspace(0, max(size - 1, 3), max(4, -(-size // step) + 1))
+
+
+def _gaussian(to: Array, start: Array, fwhm: float, power: int = 0) -> sparse.csr_array:
+    """Return Gaussian weights (to, start), times a power of the distance in its dispersion."""
+    sigma = fwhm / FWHM_PER_SIGMA
+    first = np.searchsorted(start, to - _REACH_SIGMA * sigma)
+    last = np.searchsorted(start, to + _REACH_SIGMA * sigma)
+    rows = np.repeat(np.arange(len(to)), last - first)
+    ends = np.concatenate([[0], np.cumsum(last - first)])
+    columns = np.arange(len(rows)) - np.repeat(ends[:-1] - first, last - first)
+    distance = (start[columns] - to[rows]) / sigma
+    return sparse.csr_array((np.exp(-0.5 * distance**2) * distance**power, columns, ends), shape=(len(to), len(start)))
+
+
+def _interpolation(size: int, nodes: Array) -> sparse.csr_array:
+    """Return weights (size, nodes) of cubic interpolation between the four nodes next to each pixel."""
+    pixels = np.arange(size)
+    first = np.clip(np.searchsorted(nodes, pixels) - 2, 0, len(nodes) - 4)
+    columns = first[:, np.newaxis] + np.arange(4)
+    at = nodes[columns]
+    weights = np.ones((size, 4))
+    for i in range(4):
+        for j in range(4):
+            if i != j:
+                weights[:, i] *= (pixels - at[:, j]) / (at[:, i] - at[:, j])
+    return sparse.csr_array((weights.ravel(), columns.ravel(), np.arange(0, 4 * size + 1, 4)), shape=(size, len(nodes)))
+
+
+def _both(down: sparse.csr_array, values: Array, across: sparse.csr_array) -> Array:
+    return np.asarray((across @ (down @ values).T).T)

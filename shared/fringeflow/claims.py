@@ -1,0 +1,108 @@
+"""Says who is making what, so that two workers do not make the same unit at the same time.
+
+A claim is thrift, never truth: the manifest is the commit, and a unit made twice gives one result. So claims may be
+lost, taken over by two at once or outlive their owner; they then cost time and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from structlog import get_logger
+
+from fringeflow.errors import FringeflowError, MissingInputError
+from fringeflow.store.base import Store
+
+FOLDER = "claims"
+
+
+def claim_key(unit: str, work_key: str) -> str:
+    """Return where the claim on `unit` with `work_key` lies."""
+    return f"{FOLDER}/{unit}/{work_key}.json"
+
+
+class Claims:
+    """The claims of one owner. Use as a context: a thread renews them for as long as it lasts.
+
+    Parameters
+    ----------
+    owner
+        A name that no other process has.
+    lease_seconds
+        How long a claim holds unless it is renewed, which happens three times as often.
+    """
+
+    def __init__(self, store: Store, owner: str, lease_seconds: float) -> None:
+        self._store = store
+        self._owner = owner
+        self._lease = lease_seconds
+        self._mine: set[str] = set()
+        self._lock = threading.Lock()
+        self._leaving = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="claims", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._keeper.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        self._keeper.join()
+
+    def take(self, unit: str, work_key: str) -> float:
+        """Claim `unit`; return 0 if it is ours now, else the seconds until another's claim ends unless renewed."""
+        key = claim_key(unit, work_key)
+        if not self._store.put_bytes(key, self._claim(), create=True):
+            left = self._left_to_another(key)
+            if left > 0:
+                return left
+            self._store.put_bytes(key, self._claim())  # of the dead, or of ourselves
+        with self._lock:
+            self._mine.add(key)
+        return 0.0
+
+    def release(self, unit: str, work_key: str) -> None:
+        """Give up the claim on `unit`; if the store is away it runs out by itself."""
+        key = claim_key(unit, work_key)
+        with self._lock:
+            if key not in self._mine:
+                return
+            self._mine.remove(key)
+            try:
+                self._store.delete([key])
+            except FringeflowError as error:
+                get_logger(__name__).warning("claim not removed", key=key, reason=str(error))
+
+    def renew(self) -> None:
+        """Renew all that are ours."""
+        with self._lock:
+            mine = sorted(self._mine)
+        for key in mine:
+            with self._lock:  # so that none is written again after its release
+                if key in self._mine:
+                    self._store.put_bytes(key, self._claim())
+
+    def _claim(self) -> bytes:
+        return json.dumps({"owner": self._owner, "until": time.time() + self._lease}).encode()
+
+    def _left_to_another(self, key: str) -> float:
+        try:
+            found = json.loads(self._store.get_bytes(key))
+            owner, until = str(found["owner"]), float(found["until"])
+        except (MissingInputError, ValueError, KeyError, TypeError):
+            return 0.0  # given up since, or no claim
+        # a clock that is far ahead does not hold a unit for longer than a lease
+        return 0.0 if owner == self._owner else min(until - time.time(), self._lease)
+
+    def _keep(self) -> None:
+        while not self._leaving.wait(self._lease / 3):
+            try:
+                self.renew()
+            except FringeflowError as error:
+                get_logger(__name__).warning("claims not renewed", reason=str(error))

@@ -1,0 +1,1 @@
+"""What an operator asks and does, seen from outside of every worker: state, replay, dead letters, history, tidying."""

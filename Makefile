@@ -17,7 +17,7 @@ test: $(READY) lint  ## linters, types, layers, and every test
 	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST)
 
 test-chaos: $(READY)  ## twenty disasters in the midst of a distributed run; prints figures
-	$(BIN)/pytest -m chaos -s tests/distributed $(PYTEST)
+	$(BIN)/pytest -m chaos -s tests/distributed tests/intake $(PYTEST)
 
 test-containers: $(READY) $(DEPLOY)/.ready  ## builds the images, brings up the compose file, makes maps in it
 	$(BIN)/pytest -m containers tests/containers $(PYTEST)

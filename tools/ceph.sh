@@ -84,8 +84,6 @@ rgw thread pool size = 32
 rgw dns name = localhost
 rgw init timeout = 60
 ms mon client mode = crc
-rgw gc obj min wait = 5
-rgw gc processor period = 10
 CONF
     echo "$port" > "$base/port"
 }

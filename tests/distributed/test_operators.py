@@ -26,6 +26,7 @@ def fringeflow(house: House, *arguments: str, code: int = 0) -> str:
     environment = {**os.environ, **settings, "COLUMNS": "200"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == code, done.stdout + done.stderr
+    assert done.stdout, done.stderr
     return done.stdout
 
 

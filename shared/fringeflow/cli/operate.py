@@ -206,6 +206,7 @@ def _status_view(found: Status) -> RenderableType:
         for letter in row.failed:
             remedy = f" ({letter.remedy})" if letter.remedy else ""
             parts.append(Text.assemble(("failed ", "bold red"), f"{letter.unit}: {letter.message}{remedy}"))
+    parts += [Text.assemble(("not possible ", "bold red"), why) for why in found.impossible]
     if found.queues is not None:
         depths = ", ".join(f"{name} {count}" for name, count in found.queues.items() if count) or "all empty"
         parts.append(Text(f"queues: {depths}"))
@@ -235,6 +236,7 @@ def _status_data(found: Status) -> dict[str, Any]:
         "queues": None if found.queues is None else dict(found.queues),
         "complaint": found.complaint,
         "notes": list(found.notes),
+        "impossible": list(found.impossible),
     }
 
 

@@ -12,7 +12,7 @@ from fringeflow.bus import dead
 from fringeflow.bus.dead import DeadLetter
 from fringeflow.catalogue import Catalogue
 from fringeflow.claims import FOLDER as CLAIMS
-from fringeflow.errors import FringeflowError, MissingInputError
+from fringeflow.errors import DataError, FringeflowError, MissingInputError
 from fringeflow.graph.build import STAGES
 from fringeflow.graph.model import UnitId
 from fringeflow.operating.site import Site
@@ -48,11 +48,13 @@ class Status:
     complaint: str = ""
     """Why the queues could not be asked."""
     notes: tuple[str, ...] = ()
+    impossible: tuple[str, ...] = ()
+    """Targets whose units cannot be told from the keys, and why."""
 
     @property
     def complete(self) -> bool:
         """Whether everything that is asked for is made."""
-        return all(row.made == row.total for row in self.rows)
+        return not self.impossible and all(row.made == row.total for row in self.rows)
 
 
 def status(site: Site, catalogue: Catalogue) -> Status:
@@ -60,9 +62,16 @@ def status(site: Site, catalogue: Catalogue) -> Status:
     letters = {(letter.unit, letter.work_key): letter for letter in read_letters(site.store)}
     running = set(read_claims(site.store))
     queues, complaint = _queues(site)
-    rows = tuple(row for target in catalogue.targets for row in _rows(catalogue, target, letters, running) if row.total)
-    notes = tuple(note for target in catalogue.targets for note in catalogue.graph(target).notes)
-    return Status(rows, queues, complaint, notes)
+    rows: list[Row] = []
+    notes: list[str] = []
+    impossible: list[str] = []
+    for target in catalogue.targets:
+        try:
+            rows += [row for row in _rows(catalogue, target, letters, running) if row.total]
+            notes += catalogue.graph(target).notes
+        except DataError as error:  # the other targets go on
+            impossible.append(f"{target}: {error}")
+    return Status(tuple(rows), queues, complaint, tuple(notes), tuple(impossible))
 
 
 def read_letters(store: Store, prefix: str = "") -> Iterable[DeadLetter]:

@@ -69,12 +69,13 @@ def test_any_parameter_can_be_overridden(make_project):
 def test_the_profile_of_the_reference_takes_its_choices_unless_the_keys_say_otherwise(make_project):
     def choices(wanted):
         recipe = recipe_of(wanted, "disc", "7m", "co")
-        return recipe.mask.mask_noise, recipe.multiscale.scale_rounding
+        multiscale = recipe.multiscale
+        return recipe.mask.mask_noise, multiscale.scale_rounding, multiscale.threshold_margin
 
-    assert choices(make_project()) == ("channel", "nearest")
-    assert choices(with_profile(make_project(), "reference")) == ("cube", "down")
+    assert choices(make_project()) == ("channel", "nearest", 0.95)
+    assert choices(with_profile(make_project(), "reference")) == ("cube", "down", 1.0)
     own = make_project(overrides={"mask_noise": "'channel'"})
-    assert choices(with_profile(own, "reference")) == ("channel", "down")
+    assert choices(with_profile(own, "reference")) == ("channel", "down", 1.0)
 
 
 @pytest.mark.parametrize(("rounding", "pixels"), [("nearest", (0, 5, 14)), ("down", (0, 5, 13))])

@@ -30,7 +30,6 @@ Result = TypeVar("Result")
 
 _SOFTWARE = ("fringeflow", "fringeflow-imaging", "casatasks", "casatools", "numpy", "scipy")
 _LIGHT_KMS = 299792.458
-_MARGIN_IN_SIGNAL = 0.95  # of the threshold: there noise is measured outside the mask and falls with every cycle
 _LARGEST_PART = 0.5  # of the image: no scale may be wider than that
 
 
@@ -170,7 +169,7 @@ def clean_stage(content: Mapping[str, Any], plan: Facts, *, signal_only: bool) -
             max_cycles=recipe.max_cycles,
             max_components=recipe.max_components,
             fracflux=recipe.convergence_fracflux,
-            margin=_MARGIN_IN_SIGNAL if signal_only else 1.0,
+            margin=recipe.threshold_margin,
             stop_at_negative=recipe.stop_at_negative,
             exclude_mask=signal_only,
         ),

@@ -52,6 +52,7 @@ class CleanRecipe(Frozen):
     scale_rounding: Literal["nearest", "down"] = Field(default="nearest", description="of scales to pixels")
     smallscalebias: float = Field(default=0.9, ge=0, lt=1)
     snr: float = Field(gt=0, description="residual peak, in units of the noise, to clean to")
+    threshold_margin: float = Field(default=0.95, ge=0.5, le=1, description="part of the threshold a cycle goes on to")
     gain: float = Field(default=0.1, gt=0, le=1)
     cyclefactor: float = Field(default=1.0, gt=0)
     minpsffraction: float = Field(default=0.05, ge=0, lt=1)
@@ -177,8 +178,9 @@ def _clean(
     own = {name: stages[stage][name] for name in _CLEAN if name in stages[stage]}
     loop = {name: value for name in _LOOP if (value := pick.value(name)) is not None}
     given = {"scales_arcsec": scales or (0.0,), "snr": snr, "stop_at_negative": stop_at_negative, **own, **loop}
-    threshold = pick.value(f"{stage}_threshold_value")
-    return CleanRecipe.model_validate(given if threshold is None else given | {"snr": threshold})
+    stops = {"snr": f"{stage}_threshold_value", "threshold_margin": f"{stage}_threshold_margin"}
+    of_stage = {name: value for name, word in stops.items() if (value := pick.value(word)) is not None}
+    return CleanRecipe.model_validate(given | of_stage)
 
 
 class _Overrides:

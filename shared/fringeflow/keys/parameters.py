@@ -113,6 +113,8 @@ LOOP: Mapping[str, Check] = MappingProxyType(
         **_named(_count, "max_components max_cycles mask_min_channels block_pixels block_channels block_memory_mb"),
         **_named(flag, "singlescale_mask_absolute stop_at_negative force_square"),
         "pb_level": between(0, 1),
+        "multiscale_threshold_margin": between(0.5, 1, inclusive=True),
+        "singlescale_threshold_margin": between(0.5, 1, inclusive=True),
         "mask_noise": _one_of("channel", "cube"),
         "scale_rounding": _one_of("nearest", "down"),
     }

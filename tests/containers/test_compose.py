@@ -75,6 +75,17 @@ class System:
             said.append(f"--- {container['Names']}\n{text}")
         return "\n".join(said)
 
+    def consumers(self) -> dict[str, int]:
+        """How many take from the queues of each kind (`imaging.tasks`): the most that any of its queues has."""
+        (broker,) = [item["Id"] for item in self.containers() if _service(item) == "rabbitmq"]
+        listed = self.podman("exec", broker, "rabbitmqctl", "--quiet", "list_queues", "name", "consumers")
+        found: dict[str, int] = {}
+        for line in listed.splitlines():
+            name, _, count = line.rpartition("\t")
+            kind = ".".join(name.removeprefix("fringeflow.").split(".")[:2])
+            found[kind] = max(found.get(kind, 0), int(count) if count.isdecimal() else 0)
+        return found
+
     @property
     def bucket(self) -> Any:
         """The bucket, for a plain S3 client."""
@@ -159,8 +170,13 @@ def test_a_dropped_measurement_set_becomes_maps_in_the_bucket(
 
 
 def test_imaging_scales(system: System) -> None:
+    """Three workers take imaging's jobs from the broker when three are asked for, and the others stay as they were."""
+    before = system.consumers()
+    assert before["imaging.tasks"] == 1, before
     system.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "imaging=3")
-    _wait(lambda: len([c for c in system.containers() if _service(c) == "imaging" and c["State"] == "running"]) == 3)
+    _wait(lambda: system.consumers()["imaging.tasks"] == 3)
+    after = system.consumers()
+    assert all(after[f"{service}.tasks"] == 1 for service in SERVICES if service != "imaging"), after
 
 
 def test_workers_answer_and_are_restricted(system: System) -> None:

@@ -23,12 +23,18 @@ RESTRICTED = (
 )
 
 
-def test_figures(podman: Podman, images: Images, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_casa_an_image_is_half_the_size(
+    podman: Podman, images: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tags = {
+        name: image_of(name) if name in SERVICES else f"localhost/fringeflow-stand-in/{name}" for name in images.seconds
+    }
+    megabytes = {name: podman.inspect(tag)["Size"] / 1e6 for name, tag in tags.items()}
     with capsys.disabled():
         for name, seconds in images.seconds.items():
-            tag = image_of(name) if name in SERVICES else f"localhost/fringeflow-stand-in/{name}"
-            megabytes = podman.inspect(tag)["Size"] / 1e6
-            sys.stdout.write(f"\nimage {name}: {megabytes:.0f} MB, built in {seconds:.0f} s")
+            sys.stdout.write(f"\nimage {name}: {megabytes[name]:.0f} MB, built in {seconds:.0f} s")
+    with_casa, without = (megabytes["staging"], megabytes["imaging"]), (megabytes["postprocess"], megabytes["derived"])
+    assert max(without) < 0.5 * min(with_casa)
 
 
 @pytest.mark.parametrize("service", SERVICES)

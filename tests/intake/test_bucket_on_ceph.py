@@ -103,7 +103,6 @@ def test_a_large_object_is_heard_of_when_it_is_whole(ear: Ear) -> None:
     assert ear.hear(1, within=0.5) == []
 
 
-@pytest.mark.chaos  # this version of the gateway may itself end when its broker does
 def test_a_notice_outlives_a_broker_that_is_away(broker: Broker, ear: Ear) -> None:
     broker.stop()
     try:

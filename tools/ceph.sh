@@ -10,22 +10,14 @@ set -euo pipefail
 
 PACKAGES="ceph-mon ceph-osd radosgw ceph-common"
 PROGRAMS="ceph-mon ceph-osd radosgw radosgw-admin ceph ceph-authtool monmaptool"
-USAGE="usage: $0 start BASE PORT | stop BASE | kill BASE"
 
-fail() { echo "$0: $1" >&2; exit "${2:-1}"; }
+. "$(dirname "$0")/private.sh"
 
 install_server() {
     # shellcheck disable=SC2086  # one word per program
     command -v $PROGRAMS >/dev/null && [ "$(command -v $PROGRAMS | wc -l)" = "$(wc -w <<< "$PROGRAMS")" ] && return
-    command -v apt-get >/dev/null || fail "Ceph is not installed and there is no apt-get: install $PACKAGES" 69
-    [ "$(id -u)" = 0 ] || fail "Ceph is not installed: run as root 'apt-get install $PACKAGES'" 69
-    echo "installing $PACKAGES" >&2
-    exec 9> "${TMPDIR:-/tmp}/fringeflow-install.lock" && flock 9  # apt bears one at a time
-    export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086
-    apt-get -qq update >&2 && apt-get -qq install -y --no-install-recommends $PACKAGES >&2 ||
-        fail "apt-get could not install $PACKAGES" 69
-    exec 9>&-
+    install_packages Ceph $PACKAGES
 }
 
 configure() {
@@ -94,10 +86,6 @@ within() {
     (cd "$base" && exec env HOME="$base/home" CEPH_CONF="$base/ceph.conf" LANG=C.UTF-8 setsid "$@" < /dev/null)
 }
 
-pids_of() {
-    grep -lzxsF "HOME=$1/home" /proc/[0-9]*/environ | cut -d / -f 3 || true
-}
-
 create_monitor() {
     local base=$1 port=$2
     within "$base" ceph-authtool --create-keyring keyring --gen-key -n mon. --cap mon 'allow *'
@@ -159,27 +147,4 @@ bring_up() {
     [ -f "$base/credentials" ] || create_user "$base"
 }
 
-stop() {
-    local base=$1 signal=$2 pids
-    pids=$(pids_of "$base")
-    [ -n "$pids" ] || return 0
-    # shellcheck disable=SC2086  # one word per pid
-    kill -"$signal" $pids 2>/dev/null || true
-    for _ in $(seq 150); do
-        [ -n "$(pids_of "$base")" ] || return 0
-        sleep 0.1
-    done
-    pids=$(pids_of "$base")
-    # shellcheck disable=SC2086
-    [ -z "$pids" ] || kill -KILL $pids 2>/dev/null || true
-}
-
-[ $# -ge 2 ] || fail "$USAGE" 64
-mkdir -p "$2"
-BASE=$(cd "$2" && pwd)
-case $1 in
-    start) [ $# = 3 ] || fail "$USAGE" 64; start "$BASE" "$3" ;;
-    stop) stop "$BASE" TERM ;;
-    kill) stop "$BASE" KILL ;;
-    *) fail "$USAGE" 64 ;;
-esac
+serve "$@"

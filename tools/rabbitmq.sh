@@ -10,20 +10,12 @@
 set -euo pipefail
 
 SERVER=/usr/lib/rabbitmq/bin/rabbitmq-server
-USAGE="usage: $0 start BASE PORT | stop BASE | kill BASE"
 
-fail() { echo "$0: $1" >&2; exit "${2:-1}"; }
+. "$(dirname "$0")/private.sh"
 
 install_server() {
     [ -x "$SERVER" ] && return
-    command -v apt-get >/dev/null || fail "RabbitMQ is not installed and there is no apt-get: install rabbitmq-server" 69
-    [ "$(id -u)" = 0 ] || fail "RabbitMQ is not installed: run as root 'apt-get install rabbitmq-server'" 69
-    echo "installing rabbitmq-server" >&2
-    exec 9> "${TMPDIR:-/tmp}/fringeflow-install.lock" && flock 9  # apt bears one at a time
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update >&2 && apt-get -qq install -y --no-install-recommends rabbitmq-server >&2 ||
-        fail "apt-get could not install rabbitmq-server" 69
-    exec 9>&-
+    install_packages RabbitMQ rabbitmq-server
 }
 
 configure() {
@@ -54,11 +46,6 @@ ENV
     echo "$port" > "$base/port"
 }
 
-# pids of the processes started from BASE: each has BASE's own HOME in its environment
-pids_of() {
-    grep -lzxsF "HOME=$1/home" /proc/[0-9]*/environ | cut -d / -f 3 || true
-}
-
 answers() {
     # the broker greets a wrong protocol header with its own: "AMQP" and four bytes
     (exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'AMQP\0\0\0\0' >&3 && timeout 2 head -c 4 <&3 | grep -q AMQP) 2>/dev/null
@@ -86,27 +73,4 @@ start() {
     fail "the broker did not start; its log is in $base/log"
 }
 
-stop() {
-    local base=$1 signal=$2 pids
-    pids=$(pids_of "$base")
-    [ -n "$pids" ] || return 0
-    # shellcheck disable=SC2086  # one word per pid
-    kill -"$signal" $pids 2>/dev/null || true
-    for _ in $(seq 150); do
-        [ -n "$(pids_of "$base")" ] || return 0
-        sleep 0.1
-    done
-    pids=$(pids_of "$base")
-    # shellcheck disable=SC2086
-    [ -z "$pids" ] || kill -KILL $pids 2>/dev/null || true
-}
-
-[ $# -ge 2 ] || fail "$USAGE" 64
-mkdir -p "$2"
-BASE=$(cd "$2" && pwd)
-case $1 in
-    start) [ $# = 3 ] || fail "$USAGE" 64; start "$BASE" "$3" ;;
-    stop) stop "$BASE" TERM ;;
-    kill) stop "$BASE" KILL ;;
-    *) fail "$USAGE" 64 ;;
-esac
+serve "$@"

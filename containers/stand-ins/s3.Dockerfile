@@ -6,6 +6,6 @@ RUN apt-get -qq update \
  && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
         ceph-mon ceph-osd radosgw ceph-common socat curl \
  && rm -rf /var/lib/apt/lists/*
-COPY tools/ceph.sh containers/stand-ins/s3.sh /opt/
+COPY tools/ceph.sh tools/private.sh containers/stand-ins/s3.sh /opt/
 VOLUME /data
 ENTRYPOINT ["bash", "/opt/s3.sh"]

@@ -29,7 +29,7 @@ class Gate:
         self._poller = poller
         self._outlook = outlook
         self._arrivals = Arrivals(store, bus, run)
-        self._prefix = store.place.removeprefix("s3://").partition("/")[2] if store.place.startswith("s3://") else ""
+        self._prefix = store.prefix
 
     @property
     def left(self) -> int:

@@ -5,12 +5,16 @@ It knows nothing of queues and jobs. Everything in it can be rebuilt from the ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from fringeflow.drops import Drops
-from fringeflow.graph.build import Selection, build, wanted
+from fringeflow.errors import MissingInputError
+from fringeflow.graph.build import STAGES, Build, Selection, wanted
 from fringeflow.graph.model import Facts, Graph, Lookup, Unit, UnitId
 from fringeflow.jobs.request import TaskUnit
 from fringeflow.keys.model import Project
@@ -27,6 +31,10 @@ class ManifestSource(Protocol):
         """Return the manifest of `unit` with `work_key`, if there is one."""
         ...
 
+    def made(self, prefix: str = "") -> Iterable[tuple[str, str]]:
+        """Return target and work key of all that is made below `prefix` (``stage/target``)."""
+        ...
+
 
 class NoManifests:
     """The source of a project of which nothing has been made."""
@@ -36,25 +44,52 @@ class NoManifests:
         del unit, work_key
         return None
 
+    def made(self, prefix: str = "") -> Iterable[tuple[str, str]]:
+        """Return nothing."""
+        del prefix
+        return ()
+
+
+@dataclass(slots=True)
+class _Target:
+    """What is known of one target: its graph and which of its units are asked for."""
+
+    graph: Graph
+    wanted: set[UnitId]
+
 
 class Catalogue:
     """The state of a project.
 
-    Absence of a manifest is remembered until `note` or `refresh` says otherwise, so that asking is cheap.
+    What is made is known from listings, and remembered until `note` or `refresh` says otherwise: asking is cheap.
+
+    Parameters
+    ----------
+    most_units
+        Units whose graphs are kept in memory, about; those of targets not asked for lately are built again when they
+        are. None: all.
     """
 
     def __init__(
-        self, project: Project, selection: Selection, drops: Drops, ledger: ManifestSource, builder: Builder = build
+        self,
+        project: Project,
+        selection: Selection,
+        drops: Drops,
+        ledger: ManifestSource,
+        builder: Builder | None = None,
+        *,
+        most_units: int | None = None,
     ) -> None:
-        self._build = builder
+        self._build = builder or Build()
         self.project = project
         self.selection = selection
         self.drops = drops
         self._ledger = ledger
-        self._known: dict[str, dict[tuple[UnitId, str], Manifest | None]] = {}  # by target
+        self._most_units = most_units
+        self._marks: dict[str, bytes] = {}  # by target: a digest of each work key, end to end
         self._leaves: tuple[Drops, dict[str, str]] = {}, {}
-        self._graphs: dict[str, Graph] = {}
-        self._wanted: dict[str, set[UnitId]] = {}
+        self._targets: OrderedDict[str, _Target] = OrderedDict()  # the one asked for last comes last
+        self._units = 0
         self._counts: dict[str, tuple[int, int]] = {}
 
     @cached_property
@@ -63,17 +98,22 @@ class Catalogue:
         chosen = self.selection.targets or tuple(self.project.targets)
         return tuple(sorted(chosen))
 
+    @cached_property
+    def _asked_for(self) -> frozenset[str]:
+        return frozenset(self.targets)
+
+    def includes(self, target: str) -> bool:
+        """Return whether `target` is asked for."""
+        return target in self._asked_for
+
     def graph(self, target: str) -> Graph:
         """Return the graph of `target` as of now."""
-        if target not in self._graphs:
-            self._graphs[target] = graph = self._build(self.project, target, self._digests(), self._lookup)
-            self._wanted[target] = wanted(graph, self.selection)
-        return self._graphs[target]
+        return self._target(target).graph
 
     def units(self, target: str) -> Iterator[Unit]:
         """Yield the units of `target` that are asked for or needed, in an order in which they could be made."""
-        graph = self.graph(target)
-        yield from (unit for unit in graph if unit.id in self._wanted[target])
+        known = self._target(target)
+        yield from (unit for unit in known.graph if unit.id in known.wanted)
 
     def all_units(self) -> Iterator[Unit]:
         """Yield the units of all targets that are asked for or needed."""
@@ -82,17 +122,17 @@ class Catalogue:
 
     def ready(self, target: str) -> list[Unit]:
         """Return the units of `target` that are asked for, can be made now and have not been."""
-        graph = self.graph(target)
-        return [unit for unit in graph.ready() if unit.id in self._wanted[target]]
+        known = self._target(target)
+        return [unit for unit in known.graph.ready() if unit.id in known.wanted]
 
     def counts(self) -> tuple[int, int]:
         """Return how many units are made and how many are asked for or needed."""
         for target in self.targets:
-            if target not in self._counts or target not in self._graphs:
-                units = list(self.units(target))
-                self._counts[target] = (sum(self.graph(target).made(unit.id) for unit in units), len(units))
-        made, total = zip(*(self._counts[target] for target in self.targets), strict=True)
-        return sum(made), sum(total)
+            if target not in self._counts:
+                known = self._target(target)
+                self._counts[target] = sum(map(known.graph.made, known.wanted)), len(known.wanted)
+        counts = [self._counts[target] for target in self.targets]
+        return sum(made for made, _ in counts), sum(total for _, total in counts)
 
     def unit(self, unit: UnitId) -> Unit | None:
         """Return the unit as it is defined now, or None when the project no longer has it."""
@@ -106,29 +146,48 @@ class Catalogue:
     def manifest(self, unit: UnitId) -> Manifest | None:
         """Return the manifest of the present work key of `unit`, if it has been made."""
         key = self.key(unit)
-        return None if key is None else self._find(unit, key)
+        return self._ledger.get(unit, key) if key is not None and self.is_made(unit, key) else None
 
-    def note(self, unit: UnitId, work_key: str) -> Manifest | None:
-        """Take in that `unit` may have been made; return its manifest if so."""
-        known = self._known.setdefault(unit.target, {})
-        if (found := known.get((unit, work_key))) is not None:
-            return found
-        known.pop((unit, work_key), None)
-        manifest = self._find(unit, work_key)
-        if manifest is not None:
-            self._graphs.pop(unit.target, None)
-        return manifest
+    def note(self, unit: UnitId, work_key: str) -> bool:
+        """Take in that `unit` may have been made; return whether it was."""
+        if not self.is_made(unit, work_key):
+            if self._ledger.get(unit, work_key) is None:
+                return False
+            self._marks[unit.target] += _mark(work_key)
+            self._counts.pop(unit.target, None)
+            known = self._targets.get(unit.target)
+            if known is not None and not known.graph.take_in(unit, work_key):
+                self._forget(unit.target)
+        return True
 
     def is_made(self, unit: UnitId, work_key: str) -> bool:
-        """Return whether `unit` with `work_key` is known to have been made; does not look."""
-        return self._known.get(unit.target, {}).get((unit, work_key)) is not None
+        """Return whether `unit` with `work_key` is known to have been made."""
+        if unit.target not in self._marks:
+            below = (f"{stage}/{unit.target}" for stage in STAGES)
+            self._marks[unit.target] = b"".join(_mark(key) for prefix in below for _, key in self._ledger.made(prefix))
+        return _is_among(_mark(work_key), self._marks[unit.target])
 
     def refresh(self, targets: Collection[str] | None = None) -> None:
-        """Forget what was found absent, of all targets unless some are named: others may have made it since."""
-        for target in {*self._known, *self._graphs} if targets is None else targets:
-            known = self._known.get(target, {})
-            self._known[target] = {key: manifest for key, manifest in known.items() if manifest is not None}
-            self._graphs.pop(target, None)
+        """Look again at what is made, of all targets unless some are named: others may have made or removed it."""
+        if targets is None:
+            made: dict[str, list[bytes]] = {target: [] for target in self.targets}
+            for target, key in self._ledger.made():
+                made.setdefault(target, []).append(_mark(key))
+            self._marks = {target: b"".join(marks) for target, marks in made.items()}
+            self._targets.clear()
+            self._counts.clear()
+            self._units = 0
+        for target in targets or ():
+            self._forget(target)
+            self._marks.pop(target, None)
+            self._counts.pop(target, None)
+
+    def follow(self, found: Drops, targets: Iterable[str]) -> None:
+        """Take in what is dropped now; `targets` are those whose units read what has changed."""
+        self.drops = found
+        for target in targets:
+            self._forget(target)
+            self._counts.pop(target, None)
 
     def task_unit(self, unit: Unit) -> TaskUnit:
         """Return `unit` with the artefacts and facts a job needs to make it; all it needs must have been made."""
@@ -172,18 +231,72 @@ class Catalogue:
             raise ValueError(f"{unit} has not been made")
         return manifest
 
-    def _lookup(self, unit: UnitId, work_key: str) -> Facts | None:
-        manifest = self._find(unit, work_key)
-        return None if manifest is None else manifest.facts
+    def _target(self, target: str) -> _Target:
+        known = self._targets.get(target)
+        if known is None:
+            graph = self._build(self.project, target, self._digests(), self._lookup)
+            known = self._targets[target] = _Target(graph, wanted(graph, self.selection))
+            self._units += len(graph)
+            while self._most_units is not None and self._units > self._most_units and len(self._targets) > 1:
+                self._forget(next(iter(self._targets)))
+        elif self._most_units is not None:
+            self._targets.move_to_end(target)
+        return known
 
-    def _find(self, unit: UnitId, work_key: str) -> Manifest | None:
-        known = self._known.setdefault(unit.target, {})
-        if (unit, work_key) not in known:
-            known[unit, work_key] = self._ledger.get(unit, work_key)
-        return known[unit, work_key]
+    def _forget(self, target: str) -> None:
+        known = self._targets.pop(target, None)
+        if known is not None:
+            self._units -= len(known.graph)
+
+    def _lookup(self, unit: UnitId, work_key: str) -> Facts | None:
+        return _Facts(self._ledger, unit, work_key) if self.is_made(unit, work_key) else None
 
     def _digests(self) -> Mapping[str, str]:
         """Return the digest of every dropped input; drawn up once for as long as the drops are the same."""
         if self._leaves[0] is not self.drops:
             self._leaves = self.drops, {name: drop.sha256 for name, drop in self.drops.items()}
         return self._leaves[1]
+
+
+class _Facts(Mapping[str, Any]):
+    """The facts of a unit that is made; its manifest is read when they are looked into."""
+
+    __slots__ = ("_facts", "_key", "_ledger", "_unit")
+
+    def __init__(self, ledger: ManifestSource, unit: UnitId, work_key: str) -> None:
+        self._ledger = ledger
+        self._unit = unit
+        self._key = work_key
+        self._facts: Facts | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def _read(self) -> Facts:
+        if self._facts is None:
+            manifest = self._ledger.get(self._unit, self._key)
+            if manifest is None:
+                raise MissingInputError(f"the manifest of {self._unit} was there and is gone", remedy="make it again")
+            self._facts = manifest.facts
+        return self._facts
+
+
+_MARK_BYTES = 16
+
+
+def _mark(work_key: str) -> bytes:
+    """Return what is kept of a work key: of a hundred thousand units that is little, and no two have the same."""
+    return hashlib.blake2b(work_key.encode(), digest_size=_MARK_BYTES).digest()
+
+
+def _is_among(mark: bytes, marks: bytes) -> bool:
+    place = marks.find(mark)
+    while place % _MARK_BYTES and place >= 0:
+        place = marks.find(mark, place + 1)
+    return place >= 0

@@ -15,7 +15,7 @@ from typing import Self
 from structlog import get_logger
 
 from fringeflow.errors import FringeflowError, MissingInputError
-from fringeflow.store.base import Store
+from fringeflow.store.base import PATIENCE_SECONDS, Store
 
 FOLDER = "claims"
 
@@ -53,7 +53,7 @@ class Claims:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leaving.set()
-        self._keeper.join()
+        self._keeper.join(PATIENCE_SECONDS)
 
     def take(self, unit: str, work_key: str) -> float:
         """Claim `unit`; return 0 if it is ours now, else the seconds until another's claim ends unless renewed."""

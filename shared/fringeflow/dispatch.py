@@ -133,9 +133,9 @@ class Dispatcher:
         if not isinstance(event.data, Made):
             return []
         unit = UnitId.parse(event.data.unit)
-        catalogue.note(unit, event.data.work_key)
-        if unit.target not in catalogue.targets:
+        if not catalogue.includes(unit.target):
             return []
+        catalogue.note(unit, event.data.work_key)
         if lookout is not None and (catalogue.unit(unit) is None or catalogue.key(unit) != event.data.work_key):
             lookout.ask(since=event.time.timestamp())  # others know of newer inputs or keys, or this is an old event
         return [unit.target]
@@ -212,7 +212,11 @@ class Dispatcher:
         catalogue = self._world.catalogue
         graph = catalogue.graph(target)
         for unit in catalogue.units(target):
-            if unit.id.stage != self._stage or unit.id in self._waiting or graph.made(unit.id):
+            if unit.id.stage != self._stage:
+                continue
+            if graph.made(unit.id):
+                self._waiting.discard(unit.id)
+            if unit.id in self._waiting or graph.made(unit.id):
                 continue
             missing = graph.missing(unit.id)
             if missing and (cause is not None or not set(unit.leaves).isdisjoint(missing)):

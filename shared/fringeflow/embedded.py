@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from multiprocessing.connection import wait
 
-from fringeflow import announcements, drops
+from fringeflow import announcements
 from fringeflow.bus.bus import Bus
 from fringeflow.bus.dead import DeadLetter
 from fringeflow.bus.journal import FileJournal
 from fringeflow.bus.settings import BusSettings
-from fringeflow.catalogue import Builder, Catalogue, ManifestSource, NoManifests
+from fringeflow.catalogue import Builder, Catalogue
 from fringeflow.errors import DataError
 from fringeflow.events import MEMORY_CLASSES, Arrived, ArtefactRef
-from fringeflow.graph.build import CASA_STAGES, STAGES, Selection, build
+from fringeflow.graph.build import CASA_STAGES, STAGES, Selection
 from fringeflow.graph.model import UnitId
 from fringeflow.jobs.host import JobHost
 from fringeflow.keys.model import Project
@@ -32,7 +32,7 @@ from fringeflow.settings import JobSettings
 from fringeflow.slots import Slots, memory_for_jobs_mb
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import Store, StoreSettings, open_store
-from fringeflow.workdir import Workdir
+from fringeflow.workdir import Workdir, survey
 from fringeflow.world import Layer, Log, Observer, World
 
 _IDLE_SECONDS = 0.2
@@ -78,7 +78,7 @@ class EmbeddedRun:
         observer: Observer,
         *,
         jobs: JobSettings,
-        builder: Builder = build,
+        builder: Builder | None = None,
         make: str | None = None,
     ) -> None:
         self._project = project
@@ -203,19 +203,6 @@ class EmbeddedRun:
             if manifest is not None:
                 tree.place(manifest)
         tree.prune(unit for target in self._project.targets for unit in catalogue.graph(target))
-
-
-def survey(project: Project, selection: Selection, workdir: Workdir | None, builder: Builder = build) -> Catalogue:
-    """Return the state of `project` without touching anything: what is dropped, and what is made in `workdir`."""
-    if workdir is None or not workdir.store.is_dir():
-        ledger: ManifestSource = NoManifests()
-        cache = None
-    else:
-        ledger = Ledger(open_store(StoreSettings(url=workdir.store.absolute().as_uri())))
-        cache = workdir.digests
-    blank = Catalogue(project, selection, {}, ledger, builder)
-    found = {drop.name: drop for drop in drops.scan(project, drops.names(blank.all_units()), cache)}
-    return Catalogue(project, selection, found, ledger, builder)
 
 
 def uncommit(catalogue: Catalogue, store: Store, pattern: str) -> list[UnitId]:

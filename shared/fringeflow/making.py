@@ -199,7 +199,7 @@ class Maker:
         catalogue = self._world.catalogue
         unit, key = item_of(work)
         forced = delivery.message.forced
-        if catalogue.note(unit, key) is not None and not forced:
+        if catalogue.note(unit, key) and not forced:
             return "made before"
         is_fresh = (delivery.waited_seconds or 0.0) < _FRESH_SECONDS
         if self._world.claims is not None and not forced and not is_fresh and self._failing.is_dead(work):
@@ -220,7 +220,7 @@ class Maker:
         if verdict == "make":
             return
         if verdict == "made before":
-            manifest = self._world.catalogue.note(*item_of(work))
+            manifest = self._world.ledger.get(*item_of(work))
             if manifest is not None:
                 self._committer.announce(manifest, task)
         else:
@@ -256,7 +256,7 @@ class Maker:
 
     def _was_faster(self, unit: Unit, key: str, task: Task) -> bool:
         """Return whether somebody made `unit` between our look at the manifest and our claim."""
-        if task.forced or self._world.catalogue.note(unit.id, key) is None:
+        if task.forced or not self._world.catalogue.note(unit.id, key):
             return False
         work = Work(unit=str(unit.id), work_key=key)
         self._tell(work, "made before", task)
@@ -287,8 +287,8 @@ class Maker:
         self._world.slots.take(job.id, max(unit.memory_mb for unit in units), cores)
         self.jobs_run += 1
         self._running.append(_Taken(delivery, units, job))
-        if self._world.claims is not None:
-            self._world.bus.leave_tasks(self._stage)  # what came with it goes to others
+        if self._world.claims is not None and self._world.slots.free:
+            self._world.bus.leave_tasks(self._stage)  # so that this task no longer counts against the prefetch
         for observer in self._world.observers:
             observer.started(job, units)
 

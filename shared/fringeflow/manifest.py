@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from fringeflow.graph.model import UnitId
 from fringeflow.keys.model import Frozen
+
+SCHEMA_VERSION: Final = 1
+"""Raise it when a reader of the version before would take a manifest for something that it is not."""
 
 
 class Artefact(Frozen):
@@ -32,7 +35,7 @@ class Input(Frozen):
 class Manifest(Frozen):
     """What was made."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = SCHEMA_VERSION
     unit: UnitId
     work_key: str
     revision: int

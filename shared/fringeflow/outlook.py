@@ -23,12 +23,15 @@ from fringeflow.graph.build import Selection
 from fringeflow.intake import keystore, leaves
 from fringeflow.intake.digests import Digests
 from fringeflow.keys.model import Project
+from fringeflow.store.base import PATIENCE_SECONDS
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import Store
 
 _CLOCKS_DIFFER_BY_SECONDS = 5.0
 _FIRST_REST_SECONDS = 1.0
 _LONGEST_REST_SECONDS = 30.0
+MOST_UNITS = 20_000
+"""Units whose graphs a worker keeps in memory, whatever the size of the survey."""
 
 log = get_logger(__name__)
 
@@ -66,7 +69,7 @@ class Outlook:
         ledger: Ledger,
         folder: Path,
         master: str,
-        builder: Builder,
+        builder: Builder | None,
         *,
         every_seconds: float | None,
         tell: Callable[[], None],
@@ -99,7 +102,7 @@ class Outlook:
     ) -> None:
         self._leaving.set()
         self._wake.set()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
 
     @property
     def complaint(self) -> str:
@@ -139,13 +142,12 @@ class Outlook:
             return catalogue, ()
         self._followed = view
         if catalogue is None or before is None or view.project is not before.project:
-            fresh = Catalogue(view.project, Selection(), view.drops, self._ledger, self._builder)
+            fresh = Catalogue(view.project, Selection(), view.drops, self._ledger, self._builder, most_units=MOST_UNITS)
             log.info("keys read", targets=len(fresh.targets), inputs=len(view.drops))
             return fresh, fresh.targets
         changed = {name for name in {*view.drops, *before.drops} if view.drops.get(name) != before.drops.get(name)}
         targets = sorted({target for name in changed for target in view.readers.get(name, ())})
-        catalogue.drops = view.drops
-        catalogue.refresh(targets)
+        catalogue.follow(view.drops, targets)
         return catalogue, targets
 
     def _watch(self) -> None:
@@ -188,8 +190,8 @@ class Outlook:
         self._tell()
 
 
-def _readers(project: Project, builder: Builder) -> dict[str, tuple[str, ...]]:
-    blank = Catalogue(project, Selection(), {}, NoManifests(), builder)
+def _readers(project: Project, builder: Builder | None) -> dict[str, tuple[str, ...]]:
+    blank = Catalogue(project, Selection(), {}, NoManifests(), builder, most_units=0)
     readers: dict[str, tuple[str, ...]] = {}
     for target in blank.targets:
         for name in drops.names(blank.units(target)):

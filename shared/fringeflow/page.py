@@ -7,13 +7,12 @@ from typing import Any
 
 from fringeflow import tools
 from fringeflow.catalogue import Catalogue
-from fringeflow.embedded import survey
 from fringeflow.graph.build import Selection
 from fringeflow.graph.model import UnitId, digest_of
 from fringeflow.jobs.host import JobHost
 from fringeflow.keys.model import Project
 from fringeflow.store.settings import StoreSettings
-from fringeflow.workdir import Workdir
+from fringeflow.workdir import Workdir, survey
 
 PAGE = "index.html"
 

@@ -1,4 +1,4 @@
-"""The folders of a run, and the lock that keeps two runs out of the same ones."""
+"""The folders of a run, what is made in them, and the lock that keeps two runs out of the same ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+from fringeflow import drops
+from fringeflow.catalogue import Builder, Catalogue, ManifestSource, NoManifests
 from fringeflow.errors import DataError, ReadOnlyError
+from fringeflow.graph.build import Selection
+from fringeflow.keys.model import Project
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,27 @@ class Workdir:
                     f"another run is using {self.root}", remedy="wait for it, or give another --workdir"
                 ) from error
             yield
+
+
+def survey(
+    project: Project, selection: Selection, workdir: Workdir | None, builder: Builder | None = None
+) -> Catalogue:
+    """Return the state of `project` without touching anything: what is dropped, and what is made in `workdir`."""
+    if workdir is None or not workdir.store.is_dir():
+        ledger: ManifestSource = NoManifests()
+        cache = None
+    else:
+        from fringeflow.store.ledger import Ledger
+        from fringeflow.store.objects import StoreSettings, open_store
+
+        ledger = Ledger(open_store(StoreSettings(url=workdir.store.absolute().as_uri())))
+        cache = workdir.digests
+    catalogue = Catalogue(project, selection, {}, ledger, builder)
+    catalogue.refresh()
+    names = {target: drops.names(catalogue.units(target)) for target in catalogue.targets}
+    found = {drop.name: drop for drop in drops.scan(project, sorted(set(chain.from_iterable(names.values()))), cache)}
+    catalogue.follow(found, (target for target, wanted in names.items() if not found.keys().isdisjoint(wanted)))
+    return catalogue
 
 
 def _read_only(folder: Path) -> ReadOnlyError:

@@ -29,10 +29,11 @@ from fringeflow.claims import Claims
 from fringeflow.errors import DataError, TransientError
 from fringeflow.events import MEMORY_CLASSES, MemoryClass
 from fringeflow.failing import keep
-from fringeflow.graph.build import CASA_STAGES, build
+from fringeflow.graph.build import CASA_STAGES
 from fringeflow.health import Health, Pulse
 from fringeflow.intake.poller import Poller
 from fringeflow.jobs.host import JobHost
+from fringeflow.jobs.scratch import for_this_process, temporary_files_in
 from fringeflow.metrics import CONTENT_TYPE, Metrics
 from fringeflow.outlook import Outlook
 from fringeflow.service import Service
@@ -45,6 +46,7 @@ from fringeflow.world import Log, Observer, World
 
 _IDLE_SECONDS = 0.5
 _QUIET_SECONDS = 2.0  # without a message before a queue counts as empty
+_BRIEF_SECONDS = 0.2  # of a job: to stop asking for tasks and to begin again takes the broker longer than that is worth
 _COUNT_SECONDS = 5.0  # between two looks at the queues' lengths
 _CONTROL_TIMEOUT_SECONDS = 20.0  # for small objects: the loop must not stand still for longer than heartbeats bear
 _LAST_GRACE_SECONDS = 5.0  # for a job's own end, once it has been told
@@ -82,7 +84,7 @@ class Worker:
         duties: Duties,
         *,
         observers: Sequence[Observer] = (),
-        builder: Builder = build,
+        builder: Builder | None = None,
         make: str | None = None,
     ) -> None:
         if settings.store is None:
@@ -102,6 +104,7 @@ class Worker:
         self._nudged: dict[str, tuple[int, float]] = {}
         self._counted = 0.0
         self._quiet_since: float | None = None
+        self._full_since: float | None = None
 
     def leave(self) -> None:
         """Take nothing more, and end when the running jobs have, or the grace period has passed."""
@@ -109,10 +112,16 @@ class Worker:
             log.info("leaves", grace_seconds=self._settings.jobs.grace_seconds)
             self._leaving_since = time.monotonic()
 
+    @property
+    def _leaving(self) -> bool:
+        return self._leaving_since is not None
+
     def run(self) -> int:
         """Work; return how many jobs were run."""
         settings, store = self._settings, self._store_settings
         with ExitStack() as life:
+            self._own = for_this_process(self._scratch)  # swept by the next if this process is killed
+            life.enter_context(temporary_files_in(self._own))
             self._waker = life.enter_context(Waker())
             life.enter_context(self._told_by_signals())
             if settings.health.address is not None:
@@ -121,16 +130,17 @@ class Worker:
             timeout = min(store.timeout_seconds, _CONTROL_TIMEOUT_SECONDS)
             self._store = open_store(store.model_copy(update={"timeout_seconds": timeout}))
             self._ledger = Ledger(self._store)
-            self._bus = Bus(settings.bus, on_unreadable=self._keep)
+            bus = settings.bus.model_copy(update={"startup_seconds": 0.0})  # the loop waits, and can be told to leave
+            self._bus = Bus(bus, on_unreadable=self._keep)
             life.callback(self._bus.close)
-            self._outlook = life.enter_context(self._outlook_on(self._store, life))
+            self._outlook = life.enter_context(self._outlook_on(self._store))
             host = life.enter_context(self._host(store))
             host.sweep()
             owner = f"{socket.gethostname()}:{os.getpid()}:{self._run}"
             claims = life.enter_context(Claims(self._store, owner, settings.claim_seconds))
             self._declare()
-            services = self._services(host, claims)
-            if not services:
+            services = [] if self._leaving else self._services(host, claims)
+            if self._leaving:
                 return 0
             self._gatekeeper = self._gate(life)
             try:
@@ -142,12 +152,15 @@ class Worker:
 
     # beginning
 
-    def _outlook_on(self, store: Store, life: ExitStack) -> Outlook:
-        folder = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="fringeflow-keys-")))
+    @property
+    def _scratch(self) -> Path:
+        return self._settings.jobs.scratch or Path(tempfile.gettempdir()) / "fringeflow"
+
+    def _outlook_on(self, store: Store) -> Outlook:
         return Outlook(
             store,
             self._ledger,
-            folder / "keys",
+            self._own / "keys",
             self._settings.master_key,
             self._builder,
             every_seconds=self._settings.poll_seconds if self._duties.dispatches else None,
@@ -155,9 +168,8 @@ class Worker:
         )
 
     def _host(self, store: StoreSettings) -> JobHost:
-        scratch = self._settings.jobs.scratch or Path(tempfile.gettempdir()) / "fringeflow"
         casa = bool(self._duties.classes) and not set(CASA_STAGES).isdisjoint(self._duties.stages)
-        return JobHost(scratch, store, with_casa=casa and self._make is None)
+        return JobHost(self._scratch, store, with_casa=casa and self._make is None)
 
     def _declare(self) -> None:
         """Declare the queues; a broker that is not there yet gets them when it comes."""
@@ -172,7 +184,7 @@ class Worker:
             host.call("fringeflow.jobs.child:software", {})  # loads CASA now, not when the first task is in hand
         catalogue, _ = self._outlook.follow(None)
         while catalogue is None:
-            if self._leaving_since is not None:
+            if self._leaving:
                 return []
             self._pulse.beat(self._outlook.complaint or "waits for the keys")
             self._rest()
@@ -213,19 +225,27 @@ class Worker:
     def _loop(self, services: Sequence[Service]) -> None:
         while True:
             self._follow(services)
-            if self._gatekeeper is not None and self._leaving_since is None:
+            if self._gatekeeper is not None and not self._leaving:
                 self._gatekeeper.step()
             did = [service.step() for service in reversed(services)]  # what is nearly finished gets the free core
             busy = any(did)
-            if not self._world.slots.free:
-                for service in services:
-                    self._bus.leave_tasks(service.stage)
+            self._leave_tasks_to_others(services)
             self._pulse.beat(self._complaint(services))
             self._count()
             if self._is_over(services, busy=busy):
                 return
             if not busy:
                 self._rest([job.sentinel for service in services for job in service.running])
+
+    def _leave_tasks_to_others(self, services: Sequence[Service]) -> None:
+        """While no job can begin let nothing lie idle here; no more is asked for once that has lasted a moment."""
+        if self._world.slots.free:
+            self._full_since = None
+            return
+        self._full_since = self._full_since or time.monotonic()
+        for service in services:
+            brief = time.monotonic() - self._full_since < _BRIEF_SECONDS
+            self._bus.leave_tasks(service.stage, idle_only=brief)
 
     def _rest(self, wake: Sequence[int] = ()) -> None:
         self._bus.drain(_IDLE_SECONDS, [*wake, self._waker.fileno()])
@@ -241,7 +261,7 @@ class Worker:
                 self._gatekeeper.want()
         for service in services if targets else ():
             service.look_at(targets)
-        if self._duties.dispatches and self._leaving_since is None and self._bus.connected:
+        if self._duties.dispatches and not self._leaving and self._bus.connected:
             for service in services:
                 self._nudge(service.stage)
 

@@ -114,6 +114,18 @@ def test_masks_do_not_depend_on_blocks(ratio, rows, connectivity):
 
 
 @settings(max_examples=60, deadline=None)
+@given(booleans, st.integers(1, 4), st.data())
+def test_spans_count_the_channels_of_chosen_regions(mask, rows, data):
+    starts = list(range(0, mask.shape[1], rows))
+    regions = Regions(lambda number: mask[:, starts[number] : starts[number] + rows], len(starts))
+    keep = np.array([False, *data.draw(st.lists(st.booleans(), min_size=regions.count, max_size=regions.count))])
+    labels = np.concatenate([regions.labels(number) for number in range(len(starts))], axis=1)
+    channels = np.broadcast_to(keep[labels].sum(axis=0), labels.shape)
+    truth = [channels[labels == region].sum() for region in range(1, regions.count + 1)]
+    assert regions.spans(keep).tolist() == [0, *truth]
+
+
+@settings(max_examples=60, deadline=None)
 @given(booleans, st.integers(1, 4), st.sampled_from([1, 2, 3]))
 def test_regions_are_those_of_the_whole_cube(mask, rows, connectivity):
     starts = list(range(0, mask.shape[1], rows))

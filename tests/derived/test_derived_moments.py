@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,6 +186,46 @@ def test_w23_mean_velocity_of_little_signal_is_blank():
     free = moments.mom1(spectra, min_snr=None)[0]
     assert np.nanmin(free) >= -0.5
     assert np.nanmax(free) <= 19.5
+
+
+def test_errors_under_a_mask_with_gaps_are_the_matrix_product():
+    rng = np.random.default_rng(8)
+    data, noise, mask = rng.normal(size=(12, 30)), rng.uniform(0.5, 2, (12, 30)), rng.random((12, 30)) < 0.5
+    mask[:, 0] = False
+    data[rng.random(data.shape) < 0.1] = np.nan
+    rho = (1.0, 0.5, -0.2, 0.1)
+    spectra = Spectra(data, np.arange(12.0), mask, noise, rho)
+    gradient = rng.normal(size=data.shape)
+    lags = np.abs(np.subtract.outer(np.arange(12), np.arange(12)))
+    correlation_matrix = np.array([*rho, *[0.0] * 12])[lags]
+    a = np.where(mask & np.isfinite(data), gradient * noise, 0.0)
+    truth = np.sqrt(np.maximum(np.einsum("ip,ij,jp->p", a, correlation_matrix, a), 0))
+    assert spectra.error(gradient[spectra.valid]) == pytest.approx(truth, rel=1e-12, abs=1e-12)
+    assert spectra.error(gradient[spectra.valid])[0] == 0
+
+
+def test_the_peak_under_a_mask_is_the_first_of_the_largest_values():
+    data = np.array([[1.0, 5, np.nan], [3, -2, np.nan], [3, -1, np.nan], [9, -7, np.nan]])
+    mask = np.array([[True, False, True]] * 3 + [[False, True, True]])
+    spectra = Spectra(data, np.arange(4.0), mask)
+    assert spectra.peak.tolist() == [3, -7, 0]
+    found = np.stack([spectra.pixel[spectra.is_peak], spectra.channel[spectra.is_peak]])
+    assert found.tolist() == [[0, 1], [1, 3]]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7, 8])
+def test_median_over_channels_of_any_noise(channels):
+    rng = np.random.default_rng(channels)
+    separable = (rng.uniform(1, 2, (channels, 1)) * rng.uniform(1, 2, 40)).astype(np.float32)
+    separable[:, :3] = np.nan
+    mixed = separable.copy()
+    mixed[:, 10] = rng.permutation(mixed[:, 11])
+    mixed[0, 12] = np.nan
+    for noise in (separable, mixed, mixed.reshape(channels, 5, 8), mixed[:, :3], mixed[:, :0]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of blank pixels
+            truth = np.nanmedian(noise.astype(float), axis=0)
+        np.testing.assert_array_equal(moments.median_channel(noise), truth)
 
 
 def test_w24_response_is_taken_off_in_quadrature():

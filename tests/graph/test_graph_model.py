@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -91,6 +94,31 @@ def test_ready_is_what_has_everything_and_is_not_made() -> None:
     later = graph(first, other, second, made=made)
     assert [item.id for item in later.ready()] == [other.id, second.id]
     assert later.facts(first.id) == {"n": 1}
+
+
+def test_an_id_in_another_process_is_the_same_key() -> None:
+    identity = UnitId("imaging", "t", "c", "p", "plan")
+    command = (
+        "import pickle, sys; unit = pickle.load(sys.stdin.buffer); print({unit: 'found'}[type(unit).parse(str(unit))])"
+    )
+    assert hash(identity) == hash(UnitId.parse(str(identity)))
+    there = subprocess.run(
+        [sys.executable, "-c", command], input=pickle.dumps(identity), stdout=subprocess.PIPE, check=True
+    )
+    assert there.stdout == b"found\n"
+
+
+def test_what_is_made_is_taken_in_unless_other_units_may_follow_from_it() -> None:
+    first, second = unit("staging"), unit("staging", step="plan")
+    third = unit("imaging", first, second)
+    found = graph(first, second, third)
+    assert found.facts(second.id) is None  # as a builder asks, to know which units follow
+    assert found.take_in(first.id, "of older keys")
+    assert not found.made(first.id)
+    assert found.take_in(first.id, str(found.key(first.id)))
+    assert found.made(first.id)
+    assert found.missing(third.id) == (str(second.id),)
+    assert not found.take_in(second.id, str(found.key(second.id)))
 
 
 def test_a_selection_brings_what_it_needs_and_changes_no_key() -> None:

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from fringeflow.catalogue import Catalogue
 from fringeflow.cli.main import app
-from fringeflow.embedded import survey
 from fringeflow.errors import DataError, MissingInputError
 from fringeflow.events import Arrived
 from fringeflow.graph.build import Selection
@@ -21,6 +20,7 @@ from fringeflow.operating.site import Site, open_site
 from fringeflow.operating.status import Row, status
 from fringeflow.settings import Settings
 from fringeflow.store.ledger import Ledger
+from fringeflow.workdir import survey
 from tests import toy
 
 

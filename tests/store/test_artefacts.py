@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from fringeflow.errors import CorruptInputError, MissingInputError
+from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from fringeflow.graph.model import UnitId
 from fringeflow.manifest import Artefact, Manifest
 from fringeflow.store.artefacts import clean_strays, fetch, upload
@@ -175,6 +176,27 @@ class TestLedger:
         with pytest.raises(CorruptInputError, match=f"{manifest().path}.*is not a manifest") as caught:
             Ledger(store).get(UNIT, KEY)
         assert "remove it" in str(caught.value)
+
+    def test_members_of_a_later_version_are_passed_over(self, store: Store) -> None:
+        later = {**manifest().model_dump(mode="json"), "mood": "good", "unit": {**asdict(UNIT), "sub": 1}}
+        store.put_bytes(manifest().path, json.dumps(later).encode())
+        assert Ledger(store).get(UNIT, KEY) == manifest()
+
+    def test_another_schema_is_refused_and_not_to_be_removed(self, store: Store) -> None:
+        other = {**manifest().model_dump(mode="json"), "schema_version": 2}
+        store.put_bytes(manifest().path, json.dumps(other).encode())
+        with pytest.raises(DataError, match=f"{manifest().path}.*schema version 2.*reads version 1") as caught:
+            Ledger(store).get(UNIT, KEY)
+        assert "remove" not in str(caught.value)
+
+    def test_few_are_kept_in_memory_and_all_are_found(self, store: Store) -> None:
+        ledger = Ledger(store)
+        made = [manifest(unit=UNIT.at(f"step{number}")) for number in range(510)]
+        for item in made:
+            ledger.commit(item)
+        assert len(ledger._seen) <= 500
+        assert [ledger.get(item.unit, KEY) for item in made[:3]] == made[:3]
+        assert sorted(ledger.made("imaging/ngc5921")) == [("ngc5921", KEY)] * 510
 
     def test_a_manifest_in_the_wrong_place_is_named(self, store: Store) -> None:
         store.put_bytes(manifest().path, manifest(work_key="cd" * 32).model_dump_json().encode())

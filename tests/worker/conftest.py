@@ -71,14 +71,22 @@ class House:
     def drop(self, target: str, text: str = "ms;") -> None:
         self.store.put_bytes(f"incoming/{target}.ms", text.encode())
 
-    def work(self, *stages: str, env: dict[str, str] | None = None, **duties: Any) -> subprocess.Popen[bytes]:
-        """Start a worker."""
+    def work(
+        self,
+        *stages: str,
+        env: dict[str, str] | None = None,
+        plain_env: dict[str, str] | None = None,
+        **duties: Any,
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker; `env` are settings of ours, `plain_env` others'."""
         deeds = self.folder / f"deeds-{len(self.workers)}.json"
         deeds.write_text(json.dumps(self.deeds))
         settings = {f"FRINGEFLOW_{name}": value for name, value in {**self.settings, **(env or {})}.items()}
         command = [sys.executable, "-m", "tests.toy_worker", str(deeds), json.dumps({"stages": stages, **duties})]
         log = (self.folder / f"worker-{len(self.workers)}.log").open("wb")
-        worker = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, stdout=log, stderr=log)
+        worker = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **settings, **(plain_env or {})}, stdout=log, stderr=log
+        )
         self.workers.append(worker)
         return worker
 

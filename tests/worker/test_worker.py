@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +169,51 @@ def test_a_worker_without_time_gives_its_job_back(house: House) -> None:
     assert (house.manifests(), list(house.store.list("claims"))) == ([], [])
     assert house.bus().depths("staging")["staging.tasks.small"] == 1
     assert [path for path in (house.folder / "scratch").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("gone", ["broker", "store", "silent broker"])
+def test_a_worker_leaves_at_once_though_nobody_answers(house: House, gone: str) -> None:
+    house.keys("a")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        env = {"BUS__URL": f"amqp://guest:guest@127.0.0.1:{port}//", "BUS__CONNECT_TIMEOUT_SECONDS": "2"}
+        if gone == "store":
+            env = {
+                "STORE__URL": "s3://nowhere",
+                "STORE__ENDPOINT": f"http://127.0.0.1:{port}",
+                "STORE__ALLOW_HTTP": "1",
+            }
+        if gone != "silent broker":
+            silent.close()
+        credentials = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        worker = house.work(*STAGES, env=env, plain_env=credentials)
+        keys = house.folder / "scratch"
+        house.wait_for(lambda: "not read" in house.logs() if gone == "store" else list(keys.glob("run-*/keys/*.txt")))
+        worker.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        assert worker.wait(40) == 0, house.logs()
+        assert time.monotonic() - asked < 6
+
+
+def test_what_a_killed_worker_leaves_lies_in_its_scratch_and_is_swept(house: House) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="s", dir="/tmp"))  # the names of sockets are short
+    try:
+        (temporary := house.folder / "tmp").mkdir()
+        house.settings["JOBS__SCRATCH"] = str(scratch)
+        house.keys("a")
+        house.drop("a")
+        killed = house.work(*STAGES, plain_env={"TMPDIR": str(temporary)})
+        house.wait_until_made(UNITS_PER_TARGET)
+        killed.kill()
+        killed.wait()
+        left = {path.name for folder in scratch.iterdir() for path in folder.iterdir()}
+        assert "keys" in left
+        assert any(name.startswith("pymp-") for name in left)
+        assert house.work(*STAGES, drain=True, plain_env={"TMPDIR": str(temporary)}).wait(30) == 0, house.logs()
+        assert (list(scratch.iterdir()), list(temporary.iterdir())) == ([], [])
+        assert "Traceback" not in house.logs()
+    finally:
+        shutil.rmtree(scratch)
 
 
 def test_classes_and_number_of_tasks_are_kept_to(house: House) -> None:

@@ -45,7 +45,7 @@ def measure(
     sigmas = as_source(noise)
     lags = min(MAX_LAG, residuals.shape[0] - 1)
     sums = np.zeros((lags + 1, 4))  # products, squares of either side, count
-    recent: deque[tuple[Array, Array]] = deque(maxlen=lags + 1)
+    recent: deque[tuple[Array, Array, Array]] = deque(maxlen=lags + 1)
     stride = max(1, math.floor(math.sqrt(4 * pixels_per_beam / math.pi) / 2.5))
     chosen = np.s_[::stride, ::stride]
     for channel in range(residuals.shape[0]):
@@ -53,7 +53,8 @@ def measure(
         valid = np.isfinite(scaled)
         if signals is not None:
             valid &= ~signals.plane(channel)[chosen].astype(bool)
-        recent.appendleft((np.where(valid, scaled, 0.0), valid))
+        filled = np.where(valid, scaled, 0.0)
+        recent.appendleft((filled, filled * filled, valid.astype(np.float64)))
         for lag, before in enumerate(recent):
             if lag:
                 sums[lag] += _products(*before, *recent[0])
@@ -104,8 +105,9 @@ def response_sigma(dv: float, rho: tuple[float, ...]) -> float:
     return dv / math.sqrt(2 * math.pi) * (1 + 1.18 * k + 10.4 * k**2)
 
 
-def _products(a: Array, valid_a: Array, b: Array, valid_b: Array) -> Array:
-    return np.array([np.sum(a * b), np.sum(a * a * valid_b), np.sum(b * b * valid_a), np.sum(valid_a & valid_b)])
+def _products(a: Array, squares_a: Array, valid_a: Array, b: Array, squares_b: Array, valid_b: Array) -> Array:
+    pairs = ((a, b), (squares_a, valid_b), (squares_b, valid_a), (valid_a, valid_b))
+    return np.array([np.einsum("ij,ij->", one, other) for one, other in pairs])
 
 
 def _significant(sums: Array, pixels_per_beam: float) -> tuple[float, ...]:

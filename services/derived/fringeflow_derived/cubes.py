@@ -195,10 +195,12 @@ class _Scale:
     def __call__(self, stored: Array) -> Array:
         if self.factor == 1.0 and self.zero == 0.0 and self.blank is None:
             return stored
-        values = stored * self.factor + self.zero
-        if self.blank is not None:
-            values[stored == self.blank] = np.nan
-        return np.asarray(values, dtype=np.float32)
+        values = np.empty(stored.shape, np.float32)
+        for into, part in zip(values, stored, strict=True):  # one at a time, for their sizes in double precision
+            into[...] = part * self.factor + self.zero
+            if self.blank is not None:
+                into[part == self.blank] = np.nan
+        return values
 
 
 @contextmanager

@@ -40,7 +40,9 @@ def spread(scales: Array, ys: Array, xs: Array, shape: tuple[int, int], fwhm: fl
     weights = _both(down, measured.astype(float), across)
     typical = np.median(scales[measured])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(weights > 0, values / weights, typical))
+        np.divide(values, weights, out=values)  # in place: images of large cubes are large, too
+    values[weights <= 0] = typical
+    return values
 
 
 def trend(scales: Array, weights: Array, ys: Array, xs: Array, shape: tuple[int, int], box: int, ridge: float) -> Array:
@@ -72,7 +74,7 @@ def trend(scales: Array, weights: Array, ys: Array, xs: Array, shape: tuple[int,
     found = _both(
         _interpolation(shape[0], nodes[0]), np.clip(fitted, lowest, highest), _interpolation(shape[1], nodes[1])
     )
-    return np.asarray(np.exp(found))
+    return np.asarray(np.exp(found, out=found))
 
 
 def _fit(values: Array, weights: Array, places: list[Array], nodes: list[Array], fwhm: float, ridge: float) -> Array:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ from fringeflow_derived.moments import MapPair, Spectra
 from fringeflow_derived.parallel import ordered
 from fringeflow_derived.products import read_rho
 from fringeflow_derived.regrid import onto_grid
-from fringeflow_derived.sources import Array, CubeSource, ScratchCube, row_blocks
+from fringeflow_derived.sources import Array, CubeSource, ScratchCube, is_true, row_blocks
 
-_BYTES_PER_VOXEL = 200
-"""Of all that is computed on the way; blocks small enough for the processor's cache take half the time."""
+_BYTES_PER_VOXEL = 20
+"""Of cube, noise and masks as they are read: in long rows, as short ones take longer to ask for than to read."""
+
+_VOXELS_AT_ONCE = 1 << 19
+"""What is computed at once: few enough for the processor's cache, many enough for what a call costs not to count."""
 
 _PEAK_BIAS = "Where there is no emission, this is the largest value of the noise."
 
@@ -193,19 +197,23 @@ def blocks(
     """
     spectral = _Spectral(velocity_kms, channel_kms, rho)
     names = list(dict.fromkeys(mask for _, mask, _ in wanted))
-    ranges = {name: channel_range(masks[name]) for name in names if name is not None}
+    ranges = {name: None if name is None else channel_range(masks[name]) for name in names}
 
     def make(block: tuple[int, int]) -> tuple[int, list[MapPair]]:
         start, stop = block
+        data = _scaled(cube.rows(start, stop), scale)
         sigma = None if noise is None else _scaled(noise.rows(start, stop), scale)
-        data = _Rows(_scaled(cube.rows(start, stop), scale), sigma)
-        pairs = [(np.full(data.shape, np.nan), np.full(data.shape, np.nan)) for _ in wanted]
-        for name in names:
-            mask = None if name is None else masks[name].rows(start, stop) > 0.5
-            part = _Block(data, mask, spectral, None if name is None else ranges[name])
-            for (algorithm, own, options), pair in zip(wanted, pairs, strict=True):
-                if own == name:
-                    part.fill(algorithm, options, *pair)
+        true = {name: None if name is None else is_true(masks[name].rows(start, stop)) for name in names}
+        pairs = [(np.full(data.shape[1:], np.nan), np.full(data.shape[1:], np.nan)) for _ in wanted]
+        for piece in _pieces(data.shape):
+            pixels = _Pixels(_spectra_of(data, piece), None if sigma is None else _spectra_of(sigma, piece))
+            for name in names:
+                mask = true[name]
+                part = _Masked(pixels, None if mask is None else _spectra_of(mask, piece), spectral, ranges[name])
+                for (algorithm, own, options), pair in zip(wanted, pairs, strict=True):
+                    if own == name:
+                        for side, found in zip(pair, part.make(algorithm, options), strict=True):
+                            side[piece] = found.reshape(side[piece].shape)
         return start, [(values, None if noise is None else errors) for values, errors in pairs]
 
     return ordered(make, row_blocks(cube.shape, _BYTES_PER_VOXEL, rows), cores)
@@ -213,7 +221,7 @@ def blocks(
 
 def channel_range(mask: CubeSource) -> tuple[int, int] | None:
     """Return the first and the last channel with a true voxel, None if there is none (derived, section 9.4)."""
-    found = [channel for channel in range(mask.shape[0]) if mask.plane(channel).any()]
+    found = [channel for channel in range(mask.shape[0]) if is_true(mask.plane(channel)).any()]
     return (found[0], found[-1]) if found else None
 
 
@@ -264,13 +272,26 @@ def width_kms(value: float | str) -> float:
     return number * (1e-3 if (found[2] or "").startswith("m") else 1.0)
 
 
-class _Rows:
-    """Some rows of the cube and its noise, and what all masks share."""
+def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns of parts of a block (nchan, ny, nx)."""
+    channels, height, width = shape
+    across = min(width, max(1, _VOXELS_AT_ONCE // channels))
+    down = max(1, _VOXELS_AT_ONCE // (channels * across))
+    for top, left in product(range(0, height, down), range(0, width, across)):
+        yield np.s_[top : top + down, left : left + across]
+
+
+def _spectra_of(block: Array, piece: tuple[slice, slice]) -> Array:
+    """Return part of a block as (nchan, pixels)."""
+    return block[:, *piece].reshape(len(block), -1)
+
+
+class _Pixels:
+    """Some pixels of the cube and its noise, (nchan, pixels), and what all masks share."""
 
     def __init__(self, data: Array, noise: Array | None) -> None:
         self.data = data
         self.noise = noise
-        self.shape = data.shape[1:]
 
     @cached_property
     def footprint(self) -> Array:
@@ -283,52 +304,54 @@ class _Rows:
         return None if self.noise is None else moments.median_channel(self.noise)
 
 
-class _Block:
-    """Some rows under one mask: only pixels that it reaches are computed, unless an algorithm looks at all."""
+class _Masked:
+    """Some pixels under one mask: only those that it reaches are computed, unless an algorithm looks at all."""
 
-    def __init__(self, rows: _Rows, mask: Array | None, spectral: _Spectral, channels: tuple[int, int] | None) -> None:
-        self._rows = rows
+    def __init__(
+        self, pixels: _Pixels, mask: Array | None, spectral: _Spectral, channels: tuple[int, int] | None
+    ) -> None:
+        self._pixels = pixels
+        self._mask = mask
         self._spectral = spectral
         self._channels = channels
         self._blank = mask is not None and channels is None
-        self._reached = np.asarray(np.ones(rows.data.shape[1:]) if mask is None else mask.any(axis=0), dtype=bool)
-        self._mask = mask
+        self._reached = np.ones(pixels.data.shape[1], bool) if mask is None else mask.any(axis=0)
 
-    def fill(self, algorithm: str, options: Mapping[str, Any], values: Array, errors: Array) -> None:
-        """Put the map of these rows and its errors."""
-        make = KINDS[algorithm].make
+    def make(self, algorithm: str, options: Mapping[str, Any]) -> tuple[Array, Array]:
+        """Return the map of these pixels and its errors."""
+        values, errors = np.full((2, self._pixels.data.shape[1]), np.nan)
+        kind = KINDS[algorithm].make
         if algorithm == "tpeak" and not options.get("masked"):
-            if not self._blank:
-                _put(self._rows.footprint, make(self._all, channels=self._channels, **options), values, errors)
-            return
+            if not self._blank and self._pixels.footprint.any():
+                _put(np.s_[:], kind(self._all, channels=self._channels, **options), values, errors)
+            return values, errors
         if self._reached.any():
-            _put(self._reached, make(self._few, **options), values, errors)
+            _put(self._reached, kind(self._few, **options), values, errors)
         if algorithm == "mom0" and options.get("include_limits", True):
-            empty = self._rows.footprint & ~self._reached
+            empty = self._pixels.footprint & ~self._reached
             values[empty] = 0.0
-            if self._rows.median_noise is not None:
-                limit = moments.limit_error(
-                    self._rows.median_noise[empty],
+            if self._pixels.median_noise is not None:
+                errors[empty] = moments.limit_error(
+                    self._pixels.median_noise[empty],
                     self._spectral.channel_kms,
                     self._spectral.rho,
                     options.get("line_width_kms", moments.LINE_WIDTH_KMS),
                 )
-                errors[empty] = limit
+        return values, errors
 
     @cached_property
     def _all(self) -> Spectra:
-        return self._of(self._rows.footprint, None)
+        return self._spectral.spectra(self._pixels.data, None, self._pixels.noise)
 
     @cached_property
     def _few(self) -> Spectra:
-        return self._of(self._reached, self._mask)
+        reached = None if self._reached.all() else self._reached
 
-    def _of(self, pixels: Array, mask: Array | None) -> Spectra:
-        data, noise = self._rows.data, self._rows.noise
-        chosen = np.s_[:, pixels]
-        return self._spectral.spectra(
-            data[chosen], None if mask is None else mask[chosen], None if noise is None else noise[chosen]
-        )
+        def few(part: Array) -> Array:
+            return part if reached is None else part.compress(reached, axis=1)
+
+        mask, noise = (None if part is None else few(part) for part in (self._mask, self._pixels.noise))
+        return self._spectral.spectra(few(self._pixels.data), mask, noise)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from fringeflow_derived.parallel import ordered
 from fringeflow_derived.regions import KEPT_BYTES, Regions
-from fringeflow_derived.sources import Array, CubeSource, as_source, row_blocks
+from fringeflow_derived.sources import Array, CubeSource, as_source, is_true, row_blocks
 
 _BYTES_PER_VOXEL = 24
 
@@ -86,6 +86,39 @@ def strict_blocks(
     cores
         How many blocks to look at at once; the mask does not depend on it.
     """
+    found = strict_regions(
+        data, noise, options, coverage=coverage, pixels_per_beam=pixels_per_beam, rows=rows, cores=cores
+    )
+    yield from found.masks(found.keep)
+
+
+@dataclass(frozen=True)
+class StrictRegions:
+    """The regions of a two-level mask before growth, and which of them belong to it (index 0 stands for none)."""
+
+    blocks: list[tuple[int, int]]
+    regions: Regions
+    keep: Array
+    cores: int
+
+    def masks(self, keep: Array) -> Iterator[tuple[int, Array]]:
+        """Yield (first row, block) of the mask of the regions for which `keep` is true."""
+        masks = ordered(lambda number: self.regions.kept(number, keep), range(len(self.blocks)), self.cores)
+        for (start, _), mask in zip(self.blocks, masks, strict=True):
+            yield start, mask
+
+
+def strict_regions(
+    data: Array | CubeSource,
+    noise: Array | CubeSource,
+    options: StrictOptions,
+    *,
+    coverage: Array | CubeSource | None = None,
+    pixels_per_beam: float = 1.0,
+    rows: int | None = None,
+    cores: int = 1,
+) -> StrictRegions:
+    """Return the regions that `strict_blocks` yields."""
     cube = as_source(data)
     blocks = list(row_blocks(cube.shape, _BYTES_PER_VOXEL * cores, rows))
     levels = _Levels(cube, as_source(noise), None if coverage is None else as_source(coverage), options, blocks)
@@ -101,9 +134,7 @@ def strict_blocks(
         keep = low.touched(core)
     if pruned and options.prune == "final":
         keep &= _large(low, options, pixels_per_beam)
-    masks = ordered(lambda number: low.kept(number, keep), range(len(blocks)), cores)
-    for (start, _), mask in zip(blocks, masks, strict=True):
-        yield start, mask
+    return StrictRegions(blocks, low, keep, cores)
 
 
 def runs(mask: Array, length: int) -> Array:
@@ -122,22 +153,22 @@ def runs(mask: Array, length: int) -> Array:
     return kept
 
 
-def grow_planes(mask: Array | CubeSource, grow_xy: int = 0, grow_v: int = 0) -> Iterator[Array]:
+def grow_planes(mask: Array | CubeSource, grow_xy: int = 0, grow_v: int = 0, cores: int = 1) -> Iterator[Array]:
     """Yield the planes of `mask` grown by a diamond of radius `grow_xy` pixels, then `grow_v` channels on each side.
 
-    Each plane is read once (derived specification, section 7.7).
+    Each plane is read once, `cores` of them at once (derived specification, section 7.7).
     """
     source = as_source(mask)
     channels = source.shape[0]
     window: deque[Array] = deque(maxlen=2 * grow_v + 1)
+    planes = ordered(lambda channel: _dilated(source.plane(channel).astype(bool), grow_xy), range(channels), cores)
     for channel in range(channels + grow_v):
         if channel < channels:
-            plane = source.plane(channel).astype(bool)
-            window.append(_dilated(plane, grow_xy))
+            window.append(next(planes))
         elif len(window) > channels + 2 * grow_v - channel:
             window.popleft()
         if channel >= grow_v:
-            yield np.logical_or.reduce(list(window))
+            yield np.logical_or.reduce(list(window)) if grow_v else window[0]
 
 
 def _dilated(plane: Array, radius: int) -> Array:
@@ -184,7 +215,7 @@ class UnionMask:
     def _combine(self, parts: list[Array]) -> Array:
         count = np.zeros(parts[0].shape, np.int16)
         for part in parts:
-            count += part > 0.5
+            count += is_true(part)
         return count > self._threshold
 
 

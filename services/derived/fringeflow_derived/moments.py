@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fringeflow_derived.correlation import bandwidth_factor, response_sigma, sum_channels, variance
+from fringeflow_derived.correlation import bandwidth_factor, response_sigma
 from fringeflow_derived.sources import Array
 
 MapPair: TypeAlias = tuple[Array, Array | None]
@@ -66,10 +66,14 @@ class Spectra:
         return float(np.median(np.abs(np.diff(self.velocity_kms))))
 
     @cached_property
+    def finite(self) -> Array:
+        """Voxels that are not blank."""
+        return np.isfinite(self.data)
+
+    @cached_property
     def valid(self) -> Array:
         """Voxels that count: inside the mask and not blank."""
-        finite = np.isfinite(self.data)
-        return np.asarray(finite if self.mask is None else finite & self.mask)
+        return np.asarray(self.finite if self.mask is None else self.finite & self.mask)
 
     @cached_property
     def measured(self) -> Array:
@@ -77,30 +81,45 @@ class Spectra:
         return np.asarray(self.valid.any(axis=0))
 
     @cached_property
+    def voxels(self) -> Array:
+        """Flat indices of the voxels that count, in channel order: few, where the mask is that of a line."""
+        return np.flatnonzero(self.valid)
+
+    @cached_property
+    def channel(self) -> Array:
+        """Channel of each of `voxels`."""
+        return self.voxels // max(1, self._pixels)
+
+    @cached_property
+    def pixel(self) -> Array:
+        """Flat index of the pixel of each of `voxels`."""
+        return np.asarray(self.voxels - self.channel * self._pixels)
+
+    @cached_property
     def values(self) -> Array:
-        """Data where they count, else 0, float64."""
-        return np.where(self.valid, self.data, 0.0).astype(np.float64)
+        """Data at `voxels`, float64."""
+        return self.data.ravel()[self.voxels].astype(np.float64)
 
     @cached_property
     def sigma(self) -> Array | None:
-        """Noise where data count, else 0, float64."""
-        return None if self.noise is None else np.where(self.valid, self.noise, 0.0).astype(np.float64)
+        """Noise at `voxels`, float64."""
+        return None if self.noise is None else self.noise.ravel()[self.voxels].astype(np.float64)
 
     @cached_property
     def total(self) -> Array:
         """Sum over the channels that count, K."""
-        return sum_channels(self.values)
+        return self.sum(self.values)
 
     @cached_property
     def total_error(self) -> Array | None:
         """Uncertainty of `total`, K."""
-        return None if self.sigma is None else np.sqrt(variance(self.sigma, self.rho))
+        return self.error(np.ones(len(self.voxels)))
 
     @cached_property
     def velocities(self) -> Array:
-        """Velocities relative to the middle of the band, shaped to multiply data."""
-        relative = self.velocity_kms - self.middle_kms
-        return relative.reshape(-1, *[1] * (self.data.ndim - 1)).astype(np.float64)
+        """Velocity of each of `voxels` relative to the middle of the band."""
+        relative: Array = (self.velocity_kms - self.middle_kms).astype(np.float64)[self.channel]
+        return relative
 
     @cached_property
     def middle_kms(self) -> float:
@@ -111,19 +130,45 @@ class Spectra:
     def mean(self) -> Array:
         """Intensity-weighted mean velocity relative to the middle of the band."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return sum_channels(self.values * self.velocities) / self.total
+            return self.sum(self.values * self.velocities) / self.total
 
     @cached_property
-    def peak_channel(self) -> Array:
-        """Channel of the largest value that counts; 0 where none does."""
-        found: Array = np.argmax(np.where(self.valid, self.data, -np.inf), axis=0)
+    def peak(self) -> Array:
+        """Largest value that counts; 0 where none does."""
+        found = np.full(self._pixels, -np.inf)
+        np.maximum.at(found, self.pixel, self.values)
+        return np.where(self.measured, found.reshape(self.measured.shape), 0.0)
+
+    @cached_property
+    def is_peak(self) -> Array:
+        """Which of `voxels` holds the largest value of its pixel: the first, if several do."""
+        largest = np.flatnonzero(self.values == self.at(self.peak))
+        _, first = np.unique(self.pixel[largest], return_index=True)
+        found = np.zeros(len(self.voxels), bool)
+        found[largest[first]] = True
         return found
 
+    def at(self, image: Array) -> Array:
+        """Return what an image holds at the pixel of each of `voxels`."""
+        found: Array = np.ravel(image)[self.pixel]
+        return found
+
+    def sum(self, terms: Array) -> Array:
+        """Return the sum over each pixel's `voxels` of one term for each, added up in channel order."""
+        return self._added(self.pixel, terms)
+
     def error(self, gradient: Array) -> Array | None:
-        """Return the uncertainty of a quantity with derivative `gradient` after each channel's value."""
+        """Return the uncertainty of a quantity with derivative `gradient` after the value of each of `voxels`.
+
+        See `correlation.variance`.
+        """
         if self.sigma is None:
             return None
-        return np.sqrt(variance(np.where(self.valid, gradient, 0.0) * self.sigma, self.rho))
+        a = gradient * self.sigma
+        total = self.sum(a * a)
+        for correlation, (first, second) in zip(self.rho[1:], self._pairs, strict=False):
+            total += 2 * correlation * self._added(self.pixel[first], a[first] * a[second])
+        return np.sqrt(np.maximum(total, 0.0))
 
     def trusted(self, min_snr: float | None) -> Array:
         """Return where a mean velocity means something (derived specification, W23).
@@ -132,12 +177,35 @@ class Spectra:
         the channels that count.
         """
         half = 0.5 * self.dv
-        low = np.where(self.valid, self.velocities, np.inf).min(axis=0) - half
-        high = np.where(self.valid, self.velocities, -np.inf).max(axis=0) + half
+        low, high = np.full((2, self._pixels), [[np.inf], [-np.inf]])
+        np.minimum.at(low, self.pixel, self.velocities)
+        np.maximum.at(high, self.pixel, self.velocities)
+        low, high = (side.reshape(self.measured.shape) for side in (low - half, high + half))
         good: Array = self.measured & (self.mean >= low) & (self.mean <= high)
         if min_snr is not None and self.sigma is not None:
-            good &= np.abs(self.total) >= min_snr * np.sqrt(sum_channels(self.sigma**2))
+            good &= np.abs(self.total) >= min_snr * np.sqrt(self.sum(self.sigma**2))
         return good
+
+    def _added(self, pixel: Array, terms: Array) -> Array:
+        found = np.bincount(pixel, terms, minlength=self._pixels).astype(np.float64, copy=False)
+        return found.reshape(self.data.shape[1:])
+
+    @cached_property
+    def _pixels(self) -> int:
+        return math.prod(self.data.shape[1:])
+
+    @cached_property
+    def _pairs(self) -> list[tuple[Array, Array]]:
+        """For each lag that is correlated, the pairs of `voxels` that many channels apart in one pixel."""
+        number = np.full(self.data.size, -1, np.int32)
+        number[self.voxels] = np.arange(len(self.voxels), dtype=np.int32)
+        found = []
+        for lag in range(1, min(len(self.rho), len(self.data))):
+            inside = np.searchsorted(self.voxels, self.data.size - lag * self._pixels)
+            partners = number[self.voxels[:inside] + lag * self._pixels]
+            first = np.flatnonzero(partners >= 0)
+            found.append((first, partners[first]))
+        return found
 
 
 LINE_WIDTH_KMS = 10.0
@@ -157,7 +225,7 @@ def mom0(spectra: Spectra, *, include_limits: bool = True, line_width_kms: float
     if spectra.total_error is not None:
         error = np.where(spectra.measured, spectra.dv * spectra.total_error, np.nan)
     if include_limits:
-        empty = np.isfinite(spectra.data).any(axis=0) & ~spectra.measured
+        empty = spectra.finite.any(axis=0) & ~spectra.measured
         intensity[empty] = 0.0
         if error is not None and spectra.noise is not None:
             typical = median_channel(spectra.noise[:, empty])
@@ -175,7 +243,7 @@ def mom1(spectra: Spectra, *, min_snr: float | None = 3.0) -> MapPair:
     """Return the intensity-weighted mean velocity, km/s; blank where `Spectra.trusted` is false."""
     good = spectra.trusted(min_snr)
     with np.errstate(invalid="ignore", divide="ignore"):
-        error = spectra.error((spectra.velocities - spectra.mean) / spectra.total)
+        error = spectra.error((spectra.velocities - spectra.at(spectra.mean)) / spectra.at(spectra.total))
     return _where(good, spectra.mean + spectra.middle_kms, error)
 
 
@@ -185,10 +253,10 @@ def mom2(spectra: Spectra, *, min_snr: float | None = 3.0, subtract_response: bo
     With `subtract_response` the spectral response is taken off in quadrature (derived specification, W24).
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        square = (spectra.velocities - spectra.mean) ** 2
-        second = sum_channels(spectra.values * square) / spectra.total
+        square = (spectra.velocities - spectra.at(spectra.mean)) ** 2
+        second = spectra.sum(spectra.values * square) / spectra.total
         width = np.sqrt(second)
-        error = spectra.error((square - second) / spectra.total)
+        error = spectra.error((square - spectra.at(second)) / spectra.at(spectra.total))
         if error is not None:
             error = error / (2 * width)
     # A width of 0 (one channel), or what rounding makes of it, has no error to speak of: its derivative is infinite.
@@ -198,13 +266,12 @@ def mom2(spectra: Spectra, *, min_snr: float | None = 3.0, subtract_response: bo
 
 def ew(spectra: Spectra, *, subtract_response: bool = False) -> MapPair:
     """Return the effective width, ``I / (sqrt(2 pi) T_peak)``, km/s: the dispersion of a Gaussian of that peak."""
-    pixel = np.ix_(*[np.arange(size) for size in spectra.data.shape[1:]])
-    peak = spectra.values[(spectra.peak_channel, *pixel)]
+    peak = spectra.peak
     scale = spectra.dv / math.sqrt(2 * math.pi)
     with np.errstate(invalid="ignore", divide="ignore"):
         width = scale * spectra.total / peak
-        gradient = np.broadcast_to(scale / peak, spectra.data.shape).copy()
-        gradient[(spectra.peak_channel, *pixel)] -= width / peak
+        gradient = spectra.at(scale / peak)
+        gradient[spectra.is_peak] -= spectra.at(width / peak)[spectra.is_peak]
         error = spectra.error(gradient)
     good = spectra.measured & (peak > 0) & (width > 0)
     return _where(good, *_without_response(spectra, width, error, subtract=subtract_response))
@@ -212,11 +279,27 @@ def ew(spectra: Spectra, *, subtract_response: bool = False) -> MapPair:
 
 def median_channel(noise: Array) -> Array:
     """Return the median over channels (nchan, ...) of the finite values; NaN where there is none."""
-    ordered = np.sort(noise, axis=0)  # NaN come last
-    count = np.count_nonzero(np.isfinite(ordered), axis=0)
-    ranks = (np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(noise) - 1))
-    lower, upper = (np.take_along_axis(ordered, rank[np.newaxis], 0)[0].astype(np.float64) for rank in ranks)
-    return np.asarray(0.5 * (lower + upper))
+    if not noise.size:
+        return np.full(noise.shape[1:], np.nan)
+    spectra = noise.reshape(len(noise), -1)
+    # The noise of most cubes is an image times a spectrum: what sorts one of its pixels sorts all.
+    example = spectra[:, np.argmax(np.isfinite(spectra).all(axis=0))]
+    found, sorted_by_it = _middle(spectra[np.argsort(example)])
+    others = ~sorted_by_it
+    others[others] = np.isfinite(spectra[:, others]).any(axis=0)
+    if others.any():
+        found[others] = _middle(np.sort(spectra[:, others], axis=0))[0]  # NaN come last
+    return found.reshape(noise.shape[1:])
+
+
+def _middle(spectra: Array) -> tuple[Array, Array]:
+    """Return the median of the finite values of spectra that ascend, and which really do, without a blank."""
+    ascending = (spectra[:-1] <= spectra[1:]).all(axis=0) & np.isfinite(spectra[[0, -1]]).all(axis=0)
+    count = np.full(spectra.shape[1], len(spectra))
+    count[~ascending] = np.count_nonzero(np.isfinite(spectra[:, ~ascending]), axis=0)
+    ranks = (np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(spectra) - 1))
+    lower, upper = (spectra[rank, np.arange(len(rank))].astype(np.float64) for rank in ranks)
+    return 0.5 * (lower + upper), np.asarray(ascending)
 
 
 def _where(good: Array, values: Array, error: Array | None) -> MapPair:

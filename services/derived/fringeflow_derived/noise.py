@@ -22,6 +22,10 @@ _LEVELS = Levels(octaves=7)
 _ALL_LEVELS = Levels(octaves=100)
 _BYTES_PER_VOXEL = 32
 _KEPT_BYTES = 128_000_000
+_BOXES_AT_ONCE = 1000
+_CHANNELS_AT_EDGE = 4
+"""A box over a corner of the array has a quarter of its pixels."""
+
 _RIDGE_OF_ONE_CHANNEL = 0.02
 """The variance of the logarithm of a box's scale, 0.2 over the number of channels, in units of a steep rise (by e
 within 3 beams) and shared by the ten boxes that a trend is fitted to."""
@@ -72,12 +76,11 @@ class NoiseModel:
 
     def plane(self, channel: int) -> Array:
         """Return the noise of one channel, float32."""
-        return np.asarray(self.image * self.spectrum[channel], dtype=np.float32)
+        return _product(self.image, self.spectrum[channel])
 
     def rows(self, start: int, stop: int) -> Array:
         """Return the noise of some rows of all channels, float32."""
-        image = self.image[np.newaxis, start:stop]
-        return (image * self.spectrum[:, np.newaxis, np.newaxis]).astype(np.float32)
+        return _product(self.image[np.newaxis, start:stop], self.spectrum[:, np.newaxis, np.newaxis])
 
 
 def estimate(
@@ -151,10 +154,12 @@ class Samples:
         NoiseModel
             Finite wherever any channel of the cube is (derived specification, W10), in the cube's unit.
         """
-        left_out = None if signal is None else as_source(signal)
+        left_out = None if signal is None else _LeftOut(as_source(signal), self._blocks, self._stride, bool(self._kept))
         model = NoiseModel(np.where(self._footprint, self._typical, np.nan), np.ones(self.shape[0]))
         for _ in range(max(1, self.options.iterations if iterations is None else iterations)):
-            model = NoiseModel(model.image * self._image(model, left_out), model.spectrum)
+            image = self._image(model, left_out)
+            image *= model.image
+            model = NoiseModel(image, model.spectrum)
             model = NoiseModel(model.image, model.spectrum * self._spectrum(model, left_out))
         return model
 
@@ -168,16 +173,21 @@ class Samples:
         """Find the footprint and the typical scale; keep the samples of a cube small enough."""
         small = math.prod(self.shape) // self._stride**2 * 4 <= _KEPT_BYTES
         counts = np.zeros(_ALL_LEVELS.count, np.int64)
-        for number, (start, stop) in enumerate(self._blocks):
-            values = self._data.rows(start, stop)
-            self._footprint[start:stop] = np.isfinite(values).any(axis=0)
+
+        def look(block: tuple[int, int]) -> tuple[Array, Array, Array]:
+            values = self._data.rows(*block)
             samples = np.array(values[:, :: self._stride, :: self._stride], np.float32)
-            counts += np.bincount(_ALL_LEVELS.of(samples).ravel(), minlength=_ALL_LEVELS.count)
+            found = np.bincount(_ALL_LEVELS.of(samples).ravel(), minlength=_ALL_LEVELS.count)
+            return np.asarray(np.isfinite(values).any(axis=0)), samples, found
+
+        for number, (finite, samples, found) in enumerate(ordered(look, self._blocks, self._cores)):
+            self._footprint[slice(*self._blocks[number])] = finite
+            counts += found
             if small:
                 self._kept[number] = samples
         return float(_ALL_LEVELS.scales(counts[np.newaxis])[0][0])
 
-    def _image(self, model: NoiseModel, signal: CubeSource | None) -> Array:
+    def _image(self, model: NoiseModel, signal: _LeftOut | None) -> Array:
         """Return the spatial part of data / model: (ny, nx), NaN outside the footprint."""
         if not self.options.do_map:
             total = np.zeros(_LEVELS.count, np.int64)
@@ -186,13 +196,19 @@ class Samples:
             return np.where(self._footprint, _LEVELS.scales(total[np.newaxis])[0][0], np.nan)
         wanted = self._centres[2]
         scales, counts = np.full(wanted.shape, np.nan), np.zeros(wanted.shape, int)
-        for row, found in enumerate(self._boxes(model, signal)):
-            chosen = wanted[row]
-            scales[row, chosen], counts[row, chosen] = _LEVELS.scales(found[chosen])
+        places, done, waiting = np.flatnonzero(wanted), 0, np.empty((0, _LEVELS.count), np.int32)
+        for row, found in enumerate(self._boxes(model, signal), start=1):
+            waiting = np.concatenate([waiting, found[wanted[row - 1]]])
+            if len(waiting) >= _BOXES_AT_ONCE or row == len(wanted):
+                some = places[done : done + len(waiting)]
+                scales.flat[some], counts.flat[some] = _LEVELS.scales(waiting)
+                done, waiting = done + len(waiting), waiting[:0]
         # On images too small for any full box, the fullest boxes have to do.
         enough = min(self.options.nThresh, int(counts.max(initial=0)) // 2)
         scales[counts <= enough] = np.nan
-        return np.where(self._footprint, self._fill(scales, counts), np.nan)
+        image = self._fill(scales, counts)
+        image[~self._footprint] = np.nan
+        return image
 
     def _fill(self, scales: Array, counts: Array) -> Array:
         """Return scales of boxes smoothed on every pixel."""
@@ -202,9 +218,10 @@ class Samples:
             return fields.spread(scales, ys, xs, (height, width), self._box)
         ridge = _RIDGE_OF_ONE_CHANNEL / self.shape[0]
         trend = fields.trend(scales, counts, ys, xs, (height, width), self._box, ridge)
-        return trend * fields.spread(scales / trend[np.ix_(ys, xs)], ys, xs, (height, width), self._box)
+        trend *= fields.spread(scales / trend[np.ix_(ys, xs)], ys, xs, (height, width), self._box)
+        return trend
 
-    def _spectrum(self, model: NoiseModel, signal: CubeSource | None) -> Array:
+    def _spectrum(self, model: NoiseModel, signal: _LeftOut | None) -> Array:
         """Return the spectral part of data / model: (nchan,), median 1 if it is smoothed."""
         channels, options = self.shape[0], self.options
         if channels == 1 or not options.do_spec:
@@ -222,8 +239,8 @@ class Samples:
         height, width = self._footprint.shape
         side = math.ceil(math.sqrt(np.count_nonzero(self._footprint)))
         step = max(1, min(math.floor(self._box / 2.5), side // 20))
-        # A trend takes boxes that stick out of the array, too.
-        half = 0 if self.options.follows_trend else self._half
+        # A trend takes boxes that stick out of the array, too, where channels make up for the pixels they lack.
+        half = 0 if self.options.follows_trend and self.shape[0] >= _CHANNELS_AT_EDGE else self._half
         ys, xs = _places(height, half, step), _places(width, half, step)
         if self.options.oversample_boundary:
             grid = np.zeros(self._footprint.shape, bool)
@@ -237,7 +254,7 @@ class Samples:
         inner: Array = ndimage.binary_erosion(self._footprint, np.ones((self._box, self._box)))
         return ~inner
 
-    def _boxes(self, model: NoiseModel, signal: CubeSource | None) -> Iterator[Array]:
+    def _boxes(self, model: NoiseModel, signal: _LeftOut | None) -> Iterator[Array]:
         """Yield how many samples of each box are of which level: (columns of centres, levels), for each row of them."""
         ys, xs, _ = self._centres
         stride, half = self._stride, self._half
@@ -256,7 +273,7 @@ class Samples:
                 total -= recent.popleft()[1]
             yield inside @ total
 
-    def _by_pixel(self, model: NoiseModel, signal: CubeSource | None) -> Iterator[tuple[int, Array]]:
+    def _by_pixel(self, model: NoiseModel, signal: _LeftOut | None) -> Iterator[tuple[int, Array]]:
         """Yield each sampled row, and how many of the samples of each of its pixels are of which level."""
 
         def count(number: int) -> Array:
@@ -270,7 +287,7 @@ class Samples:
             for i, counts in enumerate(block):
                 yield start + i * self._stride, counts
 
-    def _by_channel(self, model: NoiseModel, signal: CubeSource | None) -> Iterator[Array]:
+    def _by_channel(self, model: NoiseModel, signal: _LeftOut | None) -> Iterator[Array]:
         """Yield for each block how many samples of each of its channels are of which level."""
 
         def count(number: int) -> Array:
@@ -279,17 +296,43 @@ class Samples:
 
         yield from ordered(count, range(len(self._blocks)), self._cores)
 
-    def _levels(self, number: int, model: NoiseModel, signal: CubeSource | None) -> Array:
+    def _levels(self, number: int, model: NoiseModel, signal: _LeftOut | None) -> Array:
         """Return the levels of the samples of data / model in a block."""
         start, stop = self._blocks[number]
-        chosen = np.s_[:, :: self._stride, :: self._stride]
-        samples = self._kept[number] if self._kept else self._data.rows(start, stop)[chosen]
-        image = model.image[start : stop : self._stride, :: self._stride]
-        scale = (1 / model.spectrum[:, np.newaxis, np.newaxis] * (1 / image)).astype(np.float32)
-        values = np.multiply(samples, scale, out=scale)
+        stride = self._stride
+        samples = self._kept[number] if self._kept else self._data.rows(start, stop)[:, ::stride, ::stride]
+        image = model.image[start:stop:stride, ::stride]
+        values = _product(1 / model.spectrum[:, np.newaxis, np.newaxis], 1 / image)
+        values *= samples
         if signal is not None:
-            values[signal.rows(start, stop)[chosen].astype(bool)] = np.nan
+            values[signal(number)] = np.nan
         return _LEVELS.of(values)
+
+
+class _LeftOut:
+    """Where samples are left out, block by block; once read it is kept, if the samples are."""
+
+    def __init__(self, signal: CubeSource, blocks: list[tuple[int, int]], stride: int, keep: bool) -> None:
+        self._signal = signal
+        self._blocks = blocks
+        self._stride = stride
+        self._keep = keep
+        self._kept: dict[int, Array] = {}
+
+    def __call__(self, number: int) -> Array:
+        """Return which samples of a block are left out."""
+        found = self._kept.get(number)
+        if found is None:
+            found = self._signal.rows(*self._blocks[number])[:, :: self._stride, :: self._stride].astype(bool)
+            if self._keep:
+                self._kept[number] = found
+        return found
+
+
+def _product(first: Array, second: Array) -> Array:
+    """Return the product in single precision, rounded once."""
+    out = np.empty(np.broadcast_shapes(np.shape(first), np.shape(second)), np.float32)
+    return np.multiply(first, second, out=out, dtype=np.float64, casting="same_kind")
 
 
 def _places(size: int, half: int, step: int) -> Array:

@@ -51,16 +51,16 @@ def tpeak(
     """
     low, high = channels or (0, len(spectra.data) - 1)
     smooth = Smoothed(spectra, window_kms)
-    allowed = spectra.valid if masked else np.isfinite(spectra.data)
-    allowed = allowed & _between(low, high, allowed)
-    channel = np.argmax(np.where(allowed, smooth.values, -np.inf), axis=0)
-    found = allowed.any(axis=0)
-    peak = np.where(found, np.take_along_axis(smooth.values, channel[np.newaxis], 0)[0], np.nan).astype(np.float64)
+    values = smooth.candidates(spectra.valid if masked else None)[low : high + 1]
+    channel = np.argmax(values, axis=0)
+    peak = _at(values, channel)
+    found = peak > -np.inf
     error = None
     if spectra.noise is not None:
-        shares = smooth.shares(channel, allowed, RIVALS_OF_HEIGHT)
-        error = np.where(found, smooth.sigma(channel) * np.sqrt(variance(shares, smooth.rho)), np.nan)
-    return peak, error
+        shares, total = smooth.shares(channel, values, RIVALS_OF_HEIGHT, low)
+        spread = np.sqrt(variance(shares, smooth.rho)) / total
+        error = np.where(found, smooth.sigma(channel + low) * spread, np.nan)
+    return np.where(found, peak, np.nan).astype(np.float64), error
 
 
 def vpeak(spectra: Spectra, *, window_kms: float | None = None) -> MapPair:
@@ -70,13 +70,14 @@ def vpeak(spectra: Spectra, *, window_kms: float | None = None) -> MapPair:
     velocity of the peak, where that is 5 times the noise or more.
     """
     smooth = Smoothed(spectra, window_kms)
-    channel, found = _masked_peak(spectra, smooth)
+    values = smooth.candidates(spectra.valid)
+    channel = np.argmax(values, axis=0)
     error = None
     if spectra.noise is not None:
         _, fitted = _parabola(smooth, channel)
-        place = _place_error(smooth, channel, spectra.valid, np.minimum(fitted, 1.0))
-        error = np.where(found, spectra.dv * np.sqrt(place**2 + 1 / 12), np.nan)
-    return np.where(found, spectra.velocity_kms[channel], np.nan).astype(np.float64), error
+        place = _place_error(smooth, channel, values, np.minimum(fitted, 1.0))
+        error = np.where(spectra.measured, spectra.dv * np.sqrt(place**2 + 1 / 12), np.nan)
+    return np.where(spectra.measured, spectra.velocity_kms[channel], np.nan).astype(np.float64), error
 
 
 def vquad(spectra: Spectra, *, window_kms: float | None = None, maxshift: float | None = 0.5) -> MapPair:
@@ -96,7 +97,8 @@ def vquad(spectra: Spectra, *, window_kms: float | None = None, maxshift: float 
         Largest distance of the vertex from the peak channel, in channels; None: any.
     """
     smooth = Smoothed(spectra, window_kms)
-    channel, found = _masked_peak(spectra, smooth)
+    values = smooth.candidates(spectra.valid)
+    channel = np.argmax(values, axis=0)
     centre = np.clip(channel, 1, max(1, len(spectra.data) - 2))
     shift, spread = _parabola(smooth, channel)
     if len(spectra.data) < 3:
@@ -108,8 +110,8 @@ def vquad(spectra: Spectra, *, window_kms: float | None = None, maxshift: float 
     error = None
     if spectra.noise is not None:
         fitted = spread if maxshift is None else np.minimum(spread, 1.0)
-        error = np.where(found, spectra.dv * _place_error(smooth, channel, spectra.valid, fitted), np.nan)
-    return np.where(found, velocity, np.nan), error
+        error = np.where(spectra.measured, spectra.dv * _place_error(smooth, channel, values, fitted), np.nan)
+    return np.where(spectra.measured, velocity, np.nan), error
 
 
 class Smoothed:
@@ -129,84 +131,96 @@ class Smoothed:
 
     @property
     def has_noise(self) -> bool:
-        """Whether covariances can be had."""
+        """Whether variances can be had."""
         return self._spectra.noise is not None
 
-    def covariance(self, channel: Array, first: int, second: int) -> Array:
-        """Return the covariance of the smoothed values at offsets `first` and `second` from each pixel's `channel`."""
-        reach = len(self.weights) // 2
-        sides = [(start - reach + i, weight) for start in (first, second) for i, weight in enumerate(self.weights)]
-        sigmas = {offset: self._sigma(channel + offset) for offset in dict.fromkeys(offset for offset, _ in sides)}
-        total = np.zeros(channel.shape)
-        for one, weight in sides[: len(self.weights)]:
-            for two, other in sides[len(self.weights) :]:
-                lag = abs(one - two)
-                rho = self._spectra.rho[lag] if lag < len(self._spectra.rho) else 0.0
-                if rho:
-                    total += weight * other * rho * sigmas[one] * sigmas[two]
-        return np.maximum(total, 0.0) if first == second else total
+    def variance(self, channel: Array, gradient: Array) -> Array:
+        """Return the variance of a quantity that depends on the smoothed values around each pixel's `channel`.
+
+        Parameters
+        ----------
+        channel
+            (...) or with further axes in front.
+        gradient
+            (odd number, ...): its derivatives after the values on both sides of `channel` and at it.
+        """
+        size = len(self.weights) + len(gradient) - 1
+        unsmoothed = np.zeros((size, *channel.shape))
+        for start, weight in enumerate(self.weights):
+            unsmoothed[start : start + len(gradient)] += weight * gradient
+        around = np.arange(size).reshape(-1, *[1] * channel.ndim) - size // 2
+        return variance(unsmoothed * self._sigma(channel + around), self._spectra.rho)
 
     def sigma(self, channel: Array) -> Array:
         """Return the noise of the smoothed values at each pixel's `channel`."""
-        return np.sqrt(self.covariance(channel, 0, 0))
+        return np.sqrt(self.variance(channel, np.ones((1, *[1] * channel.ndim))))
 
-    def shares(self, channel: Array, allowed: Array, step: float) -> Array:
-        """Return to what extent each channel is the peak, of sum 1.
+    def candidates(self, allowed: Array | None) -> Array:
+        """Return the values, -inf where blank or not `allowed` (None: where blank)."""
+        where = self._spectra.finite if allowed is None else allowed
+        if where.all():
+            return self.values
+        found = self.values.copy()
+        np.copyto(found, -np.inf, where=~where)
+        return found
+
+    def shares(self, channel: Array, values: Array, step: float, first: int = 0) -> tuple[Array, Array]:
+        """Return to what extent each channel is the peak, 1 for the largest value, and the sum over channels.
 
         Parameters
         ----------
         channel
             That of the largest of the values.
-        allowed
-            (nchan, ...) channels that may be the peak.
+        values
+            (nchan, ...) -inf in channels that may not be the peak; see `candidates`.
         step
             Standard deviations of its difference from the largest value at which a value's share falls to exp(-1/2).
+        first
+            Channel that `values` begin with.
         """
-        values = self.values
         differences = np.sqrt(2 * (1 - np.array([*self.rho, 0.0])))
-        differences = np.maximum(differences, _LEAST_DIFFERENCE).astype(values.dtype)
-        peak = np.take_along_axis(values, channel[np.newaxis], 0)
-        unit = (step * self.sigma(channel)).astype(values.dtype)
+        differences = np.maximum(differences, _LEAST_DIFFERENCE)
+        peak = _at(values, channel)
+        unit = step * self.sigma(channel + first)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             # Far from the peak the noise is independent of it; the few channels close to it are done again.
-            shares = _gaussian((peak - values) / (unit * differences[-1]))
-            for lag in range(1 - len(self.rho), len(self.rho)):
-                near = np.clip(channel + lag, 0, len(values) - 1)[np.newaxis]
-                away = np.abs(near[0] - channel)
-                below = peak - np.take_along_axis(values, near, 0)
-                np.put_along_axis(shares, near, _gaussian(below / (unit * differences[away])), 0)
-        np.put_along_axis(shares, channel[np.newaxis], 1, 0)
-        shares[~allowed] = 0
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(shares * (1 / sum_channels(shares)).astype(shares.dtype))
+            shares = np.ascontiguousarray(peak - values, dtype=self._spectra.data.dtype)
+            shares *= (1 / (unit * differences[-1])).astype(shares.dtype)
+            _gaussian(shares)
+            lags = np.arange(1 - len(self.rho), len(self.rho)).reshape(-1, *[1] * channel.ndim)
+            near = _within(channel + lags, len(values))
+            below = (peak - _at(values, near)) / (unit * differences[np.abs(near - channel)])
+            shares.reshape(-1)[_places(shares, near)] = _gaussian(below)
+            shares.reshape(-1)[_places(shares, channel)] = 1
+            return shares, sum_channels(shares)
 
     def at(self, channel: Array) -> Array:
         """Return the smoothed value at each pixel's `channel`: 0 where blank or negative."""
-        values = np.take_along_axis(self.values, channel[np.newaxis], 0)[0].astype(np.float64)
+        values = _at(self.values, channel).astype(np.float64)
         return np.where(values > 0, values, 0.0)
 
     def _smooth(self) -> Array:
         data, reach = self._spectra.data, len(self.weights) // 2
-        finite = np.isfinite(data)
-        whole = bool(finite.all())
-        filled = data if whole else np.where(finite, data, np.float32(0))
-        total = np.zeros(data.shape)
-        # Where nothing is blank, the weight of a channel is the same in all spectra.
-        weight = np.zeros((len(data), *[1] * (data.ndim - 1)) if whole else data.shape)
-        for offset, share in zip(range(-reach, reach + 1), self.weights, strict=True):
+        finite = self._spectra.finite
+        whole = bool((finite == finite[0]).all())
+        filled = data if whole else np.where(finite, data, data.dtype.type(0))
+        total, term = np.zeros_like(filled), np.empty_like(filled)
+        # Where no spectrum is blank in part, the weight of a channel is the same in all.
+        weight = np.zeros((len(data), *[1] * (data.ndim - 1)) if whole else data.shape, data.dtype)
+        for offset, share in zip(range(-reach, reach + 1), self.weights.astype(data.dtype), strict=True):
             into, start = slice(max(0, -offset), len(data) - max(0, offset)), max(0, offset)
             size = max(0, len(data) - abs(offset))
             if size:
-                total[into] += share * filled[start : start + size]
+                total[into] += np.multiply(filled[start : start + size], share, out=term[:size])
                 weight[into] += share if whole else share * finite[start : start + size]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return total / weight if whole else np.where(finite, total / weight, np.nan)
+            total /= weight
+        return total if whole else np.where(finite, total, data.dtype.type(np.nan))
 
     def _sigma(self, channel: Array) -> Array:
         """Return the noise at each pixel's `channel`, of the nearest one beyond the band; blanks count as 0."""
         assert self._spectra.noise is not None
-        inside = np.clip(channel, 0, len(self._spectra.data) - 1)
-        noise = np.take_along_axis(self._spectra.noise, inside[np.newaxis], 0)[0].astype(np.float64)
+        noise = _at(self._spectra.noise, _within(channel, len(self._spectra.data))).astype(np.float64)
         return np.where(np.isfinite(noise), noise, 0.0)
 
 
@@ -227,24 +241,30 @@ def _gaussian(distance: Array) -> Array:
     return np.exp(distance, out=distance)
 
 
-def _masked_peak(spectra: Spectra, smooth: Smoothed) -> tuple[Array, Array]:
-    """Return the channel of the largest smoothed value in the mask, and where there is one."""
-    channel = np.argmax(np.where(spectra.valid, smooth.values, -np.inf), axis=0)
-    return channel, spectra.measured
+def _at(values: Array, channel: Array) -> Array:
+    """Return what each pixel holds at its channel, or channels: (..., as a plane of `values`)."""
+    return np.asarray(values.reshape(-1)[_places(values, channel)])
 
 
-def _between(low: int, high: int, like: Array) -> Array:
-    """Return which channels lie between two, shaped to be combined with `like`."""
-    numbers = np.arange(len(like)).reshape(-1, *[1] * (like.ndim - 1))
-    return np.asarray((numbers >= low) & (numbers <= high))
+def _places(values: Array, channel: Array) -> Array:
+    """Return the flat indices of what each pixel holds at its channel, or channels."""
+    shape = values.shape[1:]
+    return np.asarray(channel * math.prod(shape) + np.arange(math.prod(shape)).reshape(shape))
 
 
-def _place_error(smooth: Smoothed, channel: Array, allowed: Array, fitted: Array) -> Array:
+def _within(channel: Array, channels: int) -> Array:
+    """Return the nearest channel of the band; as `numpy.clip`, which takes long for short arrays."""
+    return np.asarray(np.minimum(np.maximum(channel, 0), channels - 1))
+
+
+def _place_error(smooth: Smoothed, channel: Array, values: Array, fitted: Array) -> Array:
     """Return the uncertainty of a peak's place, in channels: `fitted` close by, or of another channel further off."""
-    shares = smooth.shares(channel, allowed, RIVALS_IN_PLACE)
-    away = np.arange(len(shares)).reshape(-1, *[1] * channel.ndim) - channel
-    # The parabola takes care of the channels on either side.
-    return np.asarray(np.sqrt(fitted**2 + sum_channels(np.where(np.abs(away) > 1, shares * away**2, 0.0))))
+    shares, total = smooth.shares(channel, values, RIVALS_IN_PLACE)
+    away = (np.arange(len(shares)).reshape(-1, *[1] * channel.ndim) - channel).astype(shares.dtype)
+    away *= away
+    away[away <= 1] = 0  # the parabola takes care of the channels on either side
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(fitted**2 + sum_channels(shares * away) / total))
 
 
 def _parabola(smooth: Smoothed, channel: Array) -> tuple[Array, Array]:
@@ -262,12 +282,9 @@ def _parabola(smooth: Smoothed, channel: Array) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore", divide="ignore"):
         slope = (up - down) / q**2
         shift = np.where(q < 0, -(up - down) / (2 * q), 0.0)
-        gradients = {1: -0.5 * (1 / q - slope), -1: 0.5 * (1 / q + slope), 0: -slope}
-    if smooth.has_noise:
-        total = np.zeros(channel.shape)
-        with np.errstate(invalid="ignore", over="ignore"):
-            for a, first in gradients.items():
-                for b, second in gradients.items():
-                    total += first * second * smooth.covariance(centre, a, b)
-        return shift, np.where((q < 0) & np.isfinite(total), np.sqrt(np.maximum(total, 0.0)), 1.0)
-    return shift, np.ones(channel.shape)
+        gradient = np.stack([0.5 * (1 / q + slope), -slope, -0.5 * (1 / q - slope)])
+    if not smooth.has_noise:
+        return shift, np.ones(channel.shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = smooth.variance(centre, gradient)
+    return shift, np.where((q < 0) & np.isfinite(total), np.sqrt(total), 1.0)

@@ -21,6 +21,7 @@ from fringeflow_derived.cubes import FitsCube
 from fringeflow_derived.headers import Stamp, no_stamp
 from fringeflow_derived.masks import StrictOptions, grow_planes, strict_blocks, union_planes
 from fringeflow_derived.noise import NoiseModel, NoiseOptions
+from fringeflow_derived.parallel import ordered
 from fringeflow_derived.regrid import onto_grid
 from fringeflow_derived.signalfree import measure
 from fringeflow_derived.sources import Array, CubeSource, MaskStore, ScratchMask, Shape
@@ -76,7 +77,7 @@ def noise(
         header = headers.of_cube(source, bunit=source.unit)
         write_rho(header, measured.rho)
         stamp(header, asdict(options) | {"rho": list(measured.rho), "pixels_per_beam": source.pixels_per_beam})
-        planes = (measured.model.plane(channel) for channel in range(source.shape[0]))
+        planes = ordered(measured.model.plane, range(source.shape[0]), cores)
         write_cube(out, header, planes, source.shape if source.is_cube else source.shape[1:])
     return facts
 

@@ -37,6 +37,11 @@ class Labelled:
     labels: Array
     count: int
 
+    @property
+    def pixels(self) -> Array:
+        """Flat index of the pixel of each voxel."""
+        return self.voxels % math.prod(self.shape[1:])
+
     def row(self, number: int) -> Array:
         """Return one row of the block, (nchan, nx), with labels from 1; 0 where there is none."""
         channels, rows, width = self.shape
@@ -98,11 +103,33 @@ class Regions:
 
     def sizes(self) -> Array:
         """Return the number of voxels of each region; index 0 stands for none."""
-        return self._total(lambda regions, _: regions)
+        return self._added(lambda *_: None)
 
     def areas(self) -> Array:
         """Return the number of pixels (lines of sight) of each region; index 0 stands for none."""
-        return self._total(_once_a_pixel)
+
+        def counted(number: int) -> tuple[Array, Array]:
+            found = self._labelled(number)
+            regions = self._regions_of(number)[found.labels]
+            return np.unique(_once_a_pixel(regions, found.pixels), return_counts=True)
+
+        total = np.zeros(self.count + 1, np.int64)
+        for regions, counts in ordered(counted, range(len(self._first) - 1), self._cores):
+            total[regions + 1] += counts
+        return total
+
+    def spans(self, keep: Array) -> Array:
+        """Return the sum over the voxels of each region of how many voxels its pixel has; index 0 stands for none.
+
+        Only voxels of regions for which `keep` is true are counted at a pixel.
+        """
+
+        def channels(number: int, found: Labelled) -> Array:
+            kept = keep[1:][self._regions_of(number)][found.labels]
+            counts: Array = np.bincount(found.pixels, kept)[found.pixels]
+            return counts
+
+        return self._added(channels)
 
     def touched(self, block: Block) -> Array:
         """Return which regions hold a true voxel of another Boolean cube in the same blocks; index 0 is false."""
@@ -118,17 +145,16 @@ class Regions:
             touched[regions + 1] = True
         return touched
 
-    def _total(self, members: Callable[[Array, Array], Array]) -> Array:
-        """Add up, over blocks, how often `members` of the regions and the pixels of all voxels names each region."""
+    def _added(self, weights: Callable[[int, Labelled], Array | None]) -> Array:
+        """Return the sum over each region of whole numbers given for each voxel of a block; None: 1 each."""
 
-        def counted(number: int) -> tuple[Array, Array]:
+        def added(number: int) -> Array:
             found = self._labelled(number)
-            regions = members(self._regions_of(number)[found.labels], found.voxels % math.prod(found.shape[1:]))
-            return np.unique(regions, return_counts=True)
+            return np.bincount(found.labels, weights(number, found), minlength=found.count)
 
         total = np.zeros(self.count + 1, np.int64)
-        for regions, counts in ordered(counted, range(len(self._first) - 1), self._cores):
-            total[regions + 1] += counts
+        for number, sums in enumerate(ordered(added, range(len(self._first) - 1), self._cores)):
+            np.add.at(total, self._regions_of(number) + 1, sums.astype(np.int64))
         return total
 
     def _regions_of(self, number: int) -> Array:
@@ -145,20 +171,25 @@ class Regions:
         if len(voxels) > _SPARSE * block.size:
             dense, count = ndimage.label(block, self._structure)
             return Labelled(block.shape, voxels.astype(np.int32), dense.ravel()[voxels] - 1, count)
-        numbers = np.empty(block.shape, np.int32)
-        numbers.ravel()[voxels] = np.arange(len(voxels))
-        pairs = [np.stack([numbers[a][both], numbers[b][both]]) for a, b, both in self._neighbours(block)]
+        pairs = list(self._neighbours(block, voxels))
         labels = _components(pairs, len(voxels)).astype(np.int32)
         return Labelled(block.shape, voxels.astype(np.int32), labels, int(labels.max(initial=-1)) + 1)
 
-    def _neighbours(self, block: Array) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...], Array]]:
-        """Yield two overlapping parts of a block for each direction, and where both are true."""
-        offsets = [offset for offset in product((-1, 0, 1), repeat=3) if offset > (0, 0, 0)]
-        for offset in offsets:
-            if self._structure[tuple(step + 1 for step in offset)]:
-                a = tuple(slice(max(0, -step), -step if step > 0 else None) for step in offset)
-                b = tuple(slice(max(0, step), step if step < 0 else None) for step in offset)
-                yield a, b, block[a] & block[b]
+    def _neighbours(self, block: Array, voxels: Array) -> Iterator[Array]:
+        """Yield for each direction the pairs of numbers of true voxels that are neighbours in it."""
+        true, place = block.ravel(), np.unravel_index(voxels, block.shape)
+        numbers = np.empty(block.size, np.int32)
+        numbers[voxels] = np.arange(len(voxels), dtype=np.int32)
+        for offset in product((-1, 0, 1), repeat=3):
+            if offset > (0, 0, 0) and self._structure[tuple(step + 1 for step in offset)]:
+                inside = np.ones(len(voxels), bool)
+                for at, step, size in zip(place, offset, block.shape, strict=True):
+                    if step:
+                        inside &= at < size - 1 if step > 0 else at > 0
+                other = voxels + (offset[0] * block.shape[1] + offset[1]) * block.shape[2] + offset[2]
+                first = np.flatnonzero(inside)
+                first = first[true[other[first]]]
+                yield np.stack([first, numbers[other[first]]])
 
     def _joints(self, border: Array, labels: Array, number: int) -> Array:
         """Return pairs of labels that meet: those of the last row of the block before `number`, and of its first."""

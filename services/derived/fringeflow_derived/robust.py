@@ -17,6 +17,7 @@ SIGMA_PER_MAD = 1.482602218505602
 _MANTISSA_BITS = 3
 _SHIFT = 23 - _MANTISSA_BITS
 _NOT_FINITE = 0xFF << _MANTISSA_BITS
+_SIGN = 0x100 << _MANTISSA_BITS
 
 
 class Levels:
@@ -37,13 +38,19 @@ class Levels:
         edges = np.arange(self._lowest, self._lowest + self._half + 1, dtype=np.int32) << _SHIFT
         self._edges: Array = edges.view(np.float32).astype(np.float64)
         self._edges[0] = 0.0
+        self._classes = self._of_every_code()
 
     def of(self, values: Array) -> Array:
         """Return the class of each value (float32), int32."""
-        bits = np.ascontiguousarray(values, dtype=np.float32).view(np.int32)
-        size = (bits & 0x7FFFFFFF) >> _SHIFT
+        codes = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32) >> _SHIFT
+        return self._classes.take(codes)
+
+    def _of_every_code(self) -> Array:
+        """Return the class of each code: sign, exponent and first bits of the mantissa of a float."""
+        codes = np.arange(2 * _SIGN, dtype=np.int32)
+        size = codes % _SIGN
         found: Array = np.clip(size - self._lowest, 0, self._half - 1)
-        found += self._half * (values < 0)
+        found[codes > _SIGN] += self._half  # what is -0 is not negative
         found[size >= _NOT_FINITE] = self.count - 1
         return found
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fringeflow_derived import correlation
-from fringeflow_derived.masks import StrictOptions, grow_planes, strict_blocks
+from fringeflow_derived.masks import StrictOptions, StrictRegions, grow_planes, strict_regions
 from fringeflow_derived.noise import NoiseModel, NoiseOptions, Samples, beam_diameter_pixels
-from fringeflow_derived.regions import Regions
-from fringeflow_derived.sources import Array, ArrayMask, CubeSource, MaskStore, Shape, as_source, row_blocks
+from fringeflow_derived.sources import Array, ArrayMask, CubeSource, MaskStore, Shape, as_source
 
 GROW_CHANNELS = 2
 """Channels on either side of what is detected that are left out too."""
@@ -28,7 +27,6 @@ continuum subtraction, and counts as noise. On fewer than `_SPAN_CHANNELS` chann
 
 _SPAN_CHANNELS = 10
 _FIRST_ITERATIONS = 2
-_BYTES_PER_VOXEL = 16
 
 
 @dataclass(frozen=True)
@@ -89,26 +87,16 @@ class _Signal:
 
     def find(self, model: NoiseModel) -> MaskStore:
         """Return the mask with noise `model`."""
-        for start, block in strict_blocks(self._data, model, self._options, rows=self._rows, cores=self._cores):
+        found = strict_regions(self._data, model, self._options, rows=self._rows, cores=self._cores)
+        for start, block in found.masks(self._without_continuum(found)):
             self._found.write_rows(start, block)
-        if self._data.shape[0] >= _SPAN_CHANNELS:
-            self._drop_continuum()
-        for channel, plane in enumerate(grow_planes(self._found, self._grow, GROW_CHANNELS)):
+        for channel, plane in enumerate(grow_planes(self._found, self._grow, GROW_CHANNELS, self._cores)):
             self.mask.write_plane(channel, np.asarray(plane))
         return self.mask
 
-    def _drop_continuum(self) -> None:
-        """Take out of the mask the regions that fill too much of the band."""
-        blocks = list(row_blocks(self._data.shape, _BYTES_PER_VOXEL, self._rows))
-        regions = Regions(lambda number: self._found.rows(*blocks[number]), len(blocks), cores=self._cores)
-        size, span = np.zeros((2, regions.count + 1))
-        for number in range(len(blocks)):
-            labels = regions.labels(number)
-            channels = np.broadcast_to(np.count_nonzero(labels, axis=0), labels.shape)[labels > 0]
-            labels = labels[labels > 0]
-            size += np.bincount(labels, minlength=len(size))
-            span += np.bincount(labels, channels, minlength=len(size))
-        keep = span <= LINE_SPAN * self._data.shape[0] * size
-        keep[0] = False
-        for number, (start, _) in enumerate(blocks):
-            self._found.write_rows(start, regions.kept(number, keep))
+    def _without_continuum(self, found: StrictRegions) -> Array:
+        """Return which regions to keep: not those that fill too much of the band."""
+        channels = self._data.shape[0]
+        if channels < _SPAN_CHANNELS:
+            return found.keep
+        return found.keep & (found.regions.spans(found.keep) <= LINE_SPAN * channels * found.regions.sizes())

@@ -198,6 +198,11 @@ def as_source(data: Array | CubeSource) -> CubeSource:
     return ArrayCube(data) if isinstance(data, np.ndarray) else data
 
 
+def is_true(values: Array) -> Array:
+    """Return which values of a mask are true, whatever type it is stored in."""
+    return values != 0 if values.dtype.kind in "bui" else values > 0.5
+
+
 def row_blocks(shape: Shape, bytes_per_voxel: int, rows: int | None = None) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) of blocks of whole rows, as many as `BLOCK_BYTES` allows or `rows` says."""
     channels, height, width = shape

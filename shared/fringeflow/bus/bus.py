@@ -232,12 +232,14 @@ class Bus:
         queue = topology.queue_name(self.settings, stage, "bucket")
         return self._take([queue], limit, self.settings.events_prefetch, bytes)
 
-    def leave_tasks(self, stage: str) -> None:
+    def leave_tasks(self, stage: str, *, idle_only: bool = False) -> None:
         """Take no more tasks of `stage` until `take_tasks` is called again; give back what has come and was not taken.
 
-        What was taken before stays ours and no longer counts against the prefetch.
+        What was taken before stays ours and no longer counts against the prefetch. With `idle_only`, go on where
+        nothing has come that lies idle.
         """
-        self._leave([topology.task_queue(self.settings, stage, name) for name in MEMORY_CLASSES])
+        queues = [topology.task_queue(self.settings, stage, name) for name in MEMORY_CLASSES]
+        self._leave([queue for queue in queues if not idle_only or self._link.untaken(queue)])
 
     def leave_events(self, stage: str) -> None:
         """Let another worker have the events (and the bucket's notifications) of `stage`."""

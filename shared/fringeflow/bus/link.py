@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
+from ssl import SSLSocket
 from typing import Any
 
 import structlog
@@ -148,6 +149,10 @@ class Link:
             self._taken[queue].clear()
         self._news.difference_update(queues)
         return left
+
+    def untaken(self, queue: str) -> int:
+        """Return how many messages of `queue` have come and were not taken."""
+        return len(self._taken.get(queue, ()))
 
     def depth(self, queue: str) -> int:
         """Return how many messages are ready in `queue`, those given out not counted."""
@@ -292,12 +297,17 @@ class Link:
     def _deliver(self) -> None:
         connection = self._connection
         try:
-            while True:
+            while self._transport or self._has_come():
                 connection.drain_events(timeout=0 if self._transport else GLANCE_SECONDS)
         except TimeoutError:
             pass
         if self._transport is None:
             connection.heartbeat_check()
+
+    def _has_come(self) -> bool:
+        """Whether the broker has sent something; asking is cheaper than a reading that times out."""
+        sock = self._connection.connection.sock
+        return (isinstance(sock, SSLSocket) and sock.pending() > 0) or bool(wait([sock], 0))
 
     def _wait(self, timeout: float, wake: Sequence[int]) -> bool:
         """Wait until something can be read, from the broker or from `wake`; return whether it is the latter."""

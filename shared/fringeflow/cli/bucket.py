@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.table import Table
 
-from fringeflow.bucketadmin import BucketAdmin, Push
-from fringeflow.bus.bus import Bus
-from fringeflow.bus.settings import BusSettings
-from fringeflow.bus.topology import exchange_name
 from fringeflow.cli.console import console
 from fringeflow.cli.put import opened_store
 from fringeflow.errors import DataError
 from fringeflow.graph.build import STAGES
-from fringeflow.settings import Settings
-from fringeflow.store.base import Store
+
+if TYPE_CHECKING:  # imported when it is needed: other commands do not wait for it
+    from fringeflow.bucketadmin import Push
+    from fringeflow.bus.settings import BusSettings
+    from fringeflow.store.base import Store
 
 app = typer.Typer(no_args_is_help=True, help="Make the bucket ready, or show what is in it.")
 
@@ -38,6 +36,10 @@ def setup(
     ] = None,
 ) -> None:
     """Make the bucket, its notifications and its clearing rules, and the exchange they come to. May be repeated."""
+    from fringeflow.bucketadmin import BucketAdmin
+    from fringeflow.bus.bus import Bus
+    from fringeflow.settings import Settings
+
     settings = Settings()
     if settings.store is None:
         raise DataError("no store is set", remedy="set FRINGEFLOW_STORE__URL=s3://bucket")
@@ -54,6 +56,11 @@ def setup(
 @app.command()
 def show(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False) -> None:
     """Print what is in the bucket, folder by folder, and what is set up. Lists the whole bucket."""
+    from rich.table import Table
+
+    from fringeflow.bucketadmin import BucketAdmin
+    from fringeflow.settings import Settings
+
     settings = Settings()
     store = opened_store()
     content = _content(store)
@@ -78,6 +85,9 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON ins
 
 
 def _push(bus: BusSettings, broker: str | None) -> Push | None:
+    from fringeflow.bucketadmin import Push
+    from fringeflow.bus.topology import exchange_name
+
     if broker is None and bus.in_memory:
         return None
     url = broker or bus.url

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from fringeflow.cli.console import console
-from fringeflow.cli.keys_json import project_as_data
-from fringeflow.embedded import survey
-from fringeflow.graph.build import STAGES, Selection
-from fringeflow.graph.model import Graph, Unit
+from fringeflow.cli.keys_json import jsonable, project_as_data
+from fringeflow.cli.plan import write_json, write_tree
+from fringeflow.graph.build import Selection
 from fringeflow.keys.model import Project
 from fringeflow.keys.problems import Problem
 from fringeflow.keys.project import check_data, load, load_or_raise
-from fringeflow.workdir import Workdir
+from fringeflow.workdir import Workdir, survey
 
 
 def check(master_key: Path, *, as_json: bool, lenient: bool) -> int:
@@ -52,62 +52,30 @@ def keys(master_key: Path, *, as_json: bool, lenient: bool) -> int:
 
 def plan(master_key: Path, *, workdir: Path | None, as_json: bool) -> int:
     """Print every unit of a project and its state."""
-    project = load_or_raise(master_key)
-    catalogue = survey(project, Selection(), None if workdir is None else Workdir(workdir))
-    rows = [_row(unit, catalogue.graph(target)) for target in catalogue.targets for unit in catalogue.units(target)]
-    notes = [note for target in catalogue.targets for note in catalogue.graph(target).notes]
-    if as_json:
-        _print_json({"units": rows, "notes": notes})
-        return 0
-    out = console()
-    for target in catalogue.targets:
-        out.print(_tree(target, [row for row in rows if row["target"] == target]))
-    for note in notes:
-        out.print(Text.assemble(("note", "yellow"), f" {note}"))
-    counts = ", ".join(f"{sum(row['stage'] == stage for row in rows)} {stage}" for stage in STAGES)
-    out.print(f"{len(rows)} units: {counts}")
+    with _keeping_all():
+        project = load_or_raise(master_key)
+        catalogue = survey(project, Selection(), None if workdir is None else Workdir(workdir))
+        if as_json:
+            write_json(catalogue, sys.stdout)
+        else:
+            write_tree(catalogue, console())
     return 0
+
+
+@contextmanager
+def _keeping_all() -> Iterator[None]:
+    """Spare the search for garbage in a hundred thousand units that are all still in use: a third of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def said(problem: Problem) -> Text:
     """Return a problem as a line: severity, file:line, what is wrong, what to do."""
     colour = "bold red" if problem.severity == "error" else "yellow"
     return Text.assemble((problem.severity, colour), " ", str(problem).removeprefix(problem.severity).lstrip(": "))
-
-
-def _row(unit: Unit, graph: Graph) -> dict[str, Any]:
-    made = graph.made(unit.id)
-    missing = graph.missing(unit.id)
-    return {
-        "unit": str(unit.id),
-        "stage": unit.id.stage,
-        "target": unit.id.target,
-        "config": unit.id.config,
-        "product": unit.id.product,
-        "step": unit.id.step,
-        "work_key": graph.key(unit.id),
-        "needs": [str(need.unit) for need in unit.needs],
-        "reads": list(unit.leaves),
-        "outputs": list(unit.outputs),
-        "recipe": unit.recipe,
-        "state": "made" if made else "waiting" if missing or unit.open else "ready",
-        "waits_for": [] if made else list(missing),
-        "more_to_come": unit.open,
-    }
-
-
-def _tree(target: str, rows: list[dict[str, Any]]) -> Tree:
-    colours = {"made": "green", "ready": "cyan", "waiting": "dim"}
-    tree = Tree(f"[bold]{target}[/]")
-    for stage in STAGES:
-        branch = tree.add(stage)
-        for row in rows:
-            if row["stage"] == stage:
-                name = row["unit"].removeprefix(f"{stage}/{target}/")
-                waits = f"  waits for {', '.join(row['waits_for'])}" if row["waits_for"] else ""
-                more = "  (channel blocks follow from its plan)" if row["more_to_come"] else ""
-                branch.add(Text.assemble((row["state"], colours[row["state"]]), f"  {name}", (waits + more, "dim")))
-    return tree
 
 
 def _summary(project: Project) -> Table:
@@ -121,13 +89,5 @@ def _summary(project: Project) -> Table:
 
 
 def _print_json(data: object) -> None:
-    json.dump(data, sys.stdout, indent=1, ensure_ascii=False, default=_jsonable)
+    json.dump(data, sys.stdout, indent=1, ensure_ascii=False, default=jsonable)
     sys.stdout.write("\n")
-
-
-def _jsonable(value: object) -> object:
-    if hasattr(value, "items"):
-        return dict(value.items())
-    if isinstance(value, (set, frozenset, tuple)):
-        return sorted(value)
-    return str(value)

@@ -88,3 +88,12 @@ def _derived(project: Project, config: str, product: str, settings: Derived) -> 
 def _moment(moment: Moment) -> dict[str, Any]:
     # The moment key's word for no mask is the text None.
     return {**moment.model_dump(mode="json", exclude={"name"}), "mask": moment.mask or "None"}
+
+
+def jsonable(value: object) -> object:
+    """Return what JSON has no form for as something that it has."""
+    if hasattr(value, "items"):
+        return dict(value.items())
+    if isinstance(value, (set, frozenset, tuple)):
+        return sorted(value)
+    return str(value)

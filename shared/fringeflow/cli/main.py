@@ -1,4 +1,7 @@
-"""The `fringeflow` command: reads the command line and calls what does the work. Errors become one clear message."""
+"""The `fringeflow` command: reads the command line and calls what does the work. Errors become one clear message.
+
+What does the work is imported when it is asked for: no command waits for the libraries of the others.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,7 @@ import typer
 from rich.console import Console
 
 import fringeflow
-from fringeflow.cli import bucket, inspect, operators, products, put, run, worker
-from fringeflow.cli import demo as demo_command
-from fringeflow.cli import maps as maps_command
+from fringeflow.cli import bucket, operators, put
 from fringeflow.errors import DiskFullError, FringeflowError, ReadOnlyError
 
 app = typer.Typer(
@@ -39,6 +40,8 @@ def check(master_key: MasterKey, *, json: AsJson = False, lenient: Lenient = Fal
 
     Also says which measurement sets, masks and other inputs are not where the keys say.
     """
+    from fringeflow.cli import inspect
+
     raise typer.Exit(inspect.check(master_key, as_json=json, lenient=lenient))
 
 
@@ -57,6 +60,8 @@ def keys(
         raise typer.Exit(put.push_keys(arguments[1:]))
     if len(arguments) > 1:
         raise typer.BadParameter("give one master key, or: push MASTER_KEY")
+    from fringeflow.cli import inspect
+
     raise typer.Exit(inspect.keys(arguments[0], as_json=json, lenient=lenient))
 
 
@@ -73,6 +78,8 @@ def plan(
 
     Some units are only known once others are made: the channel blocks of a cube follow from its plan.
     """
+    from fringeflow.cli import inspect
+
     raise typer.Exit(inspect.plan(master_key, workdir=workdir, as_json=json))
 
 
@@ -107,6 +114,8 @@ def run_command(
     products out in DIR/products. What is made already is not made again; a run that was killed goes on where it was.
     Exits 0 only if all units are made.
     """
+    from fringeflow.cli import run
+
     request = run.Request(
         targets=tuple(target or ()),
         configs=tuple(config or ()),
@@ -130,6 +139,8 @@ def products_command(
     json: AsJson = False,
 ) -> None:
     """Print what was made in the folder of a run."""
+    from fringeflow.cli import products
+
     raise typer.Exit(products.products(directory, lineage=lineage, as_json=json))
 
 
@@ -177,6 +188,8 @@ def maps(
     The strict mask holds what stands out at one resolution, the broad mask what stands out at any. What is in DIR
     already is not made again, unless the cube or what is asked of it has changed.
     """
+    from fringeflow.cli import maps as maps_command
+
     request = maps_command.Request(
         name=name,
         resolutions=tuple(res or ()),
@@ -215,6 +228,8 @@ def worker_command(
     FRINGEFLOW_BUS__URL and FRINGEFLOW_STORE__URL say where they are. SIGTERM: take nothing more, let jobs finish for
     FRINGEFLOW_JOBS__GRACE_SECONDS, give back what has not finished.
     """
+    from fringeflow.cli import worker
+
     raise typer.Exit(
         worker.worker(stages, classes=classes, dispatch=dispatch, drain=drain, max_tasks=max_tasks, jobs=jobs)
     )
@@ -237,6 +252,8 @@ def demo(
 
     Calibrates the observation that CASA ships, writes key files for it and runs all four services.
     """
+    from fringeflow.cli import demo as demo_command
+
     raise typer.Exit(demo_command.demo(directory, jobs=jobs, calibrate_only=calibrate_only))
 
 

@@ -1,18 +1,17 @@
-"""The command lines of the operator's commands; what they do is in `operate`."""
+"""The command lines of the operator's commands; what they do is in `operate`, imported when one of them is called."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fringeflow.cli import operate
 from fringeflow.graph.build import STAGES
-from fringeflow.operating.replay import Choice
-from fringeflow.operating.site import Site, open_site
-from fringeflow.settings import Settings
+
+if TYPE_CHECKING:
+    from fringeflow.operating.site import Site
 
 WorkdirOption = Annotated[
     Path | None, typer.Option("--workdir", metavar="DIR", help="The folder of a run, instead of bucket and broker.")
@@ -55,6 +54,8 @@ def status(
     json: AsJson = False,
 ) -> None:
     """Print how far the project has come."""
+    from fringeflow.cli import operate
+
     place = _site(workdir, keys)
     raise typer.Exit(operate.status(place, target or (), watch_seconds=every if watch else None, as_json=json))
 
@@ -76,6 +77,9 @@ def replay(
     json: AsJson = False,
 ) -> None:
     """Announce what is in the journal once more."""
+    from fringeflow.cli import operate
+    from fringeflow.operating.replay import Choice
+
     for name in stage or ():
         if name not in STAGES:
             raise typer.BadParameter(f"no stage is called {name!r}; there are {', '.join(STAGES)}")
@@ -93,6 +97,8 @@ def replay(
 
 def rebuild(*, workdir: WorkdirOption = None) -> None:
     """Restore the journal's history from the manifests."""
+    from fringeflow.cli import operate
+
     raise typer.Exit(operate.rebuild_journal(_site(workdir, None)))
 
 
@@ -103,6 +109,8 @@ def prune(
     keys: KeysOption = None,
 ) -> None:
     """Remove results that no present key or input refers to."""
+    from fringeflow.cli import operate
+
     raise typer.Exit(operate.prune_store(_site(workdir, keys), dry_run=dry_run))
 
 
@@ -118,6 +126,8 @@ def release(
     keys: KeysOption = None,
 ) -> None:
     """Put the finished products into a new folder."""
+    from fringeflow.cli import operate
+
     place = _site(workdir, keys)
     raise typer.Exit(operate.release(place, dest, target or (), collection=collection, previous=previous))
 
@@ -125,28 +135,39 @@ def release(
 @dead_app.command(name="list")
 def dead_list(pattern: Pattern = "*", *, workdir: WorkdirOption = None, json: AsJson = False) -> None:
     """Print what was given up and why, a line each; exit 1 if there is any."""
+    from fringeflow.cli import operate
+
     raise typer.Exit(operate.dead_list(_site(workdir, None), pattern, as_json=json))
 
 
 @dead_app.command(name="show")
 def dead_show(pattern: OnePattern, *, workdir: WorkdirOption = None, json: AsJson = False) -> None:
     """Print everything that is known of some, with the traceback or the end of the log."""
+    from fringeflow.cli import operate
+
     raise typer.Exit(operate.dead_show(_site(workdir, None), pattern, as_json=json))
 
 
 @dead_app.command(name="requeue")
 def dead_requeue(pattern: OnePattern) -> None:
     """Order some again, as if for the first time."""
+    from fringeflow.cli import operate
+
     raise typer.Exit(operate.dead_requeue(_site(None, None), pattern))
 
 
 @dead_app.command(name="drop")
 def dead_drop(pattern: OnePattern, *, workdir: WorkdirOption = None) -> None:
     """Remove some; a unit is tried again when a worker next looks for work."""
+    from fringeflow.cli import operate
+
     raise typer.Exit(operate.dead_drop(_site(workdir, None), pattern))
 
 
 def _site(workdir: Path | None, keys: Path | None) -> Site:
+    from fringeflow.operating.site import open_site
+    from fringeflow.settings import Settings
+
     return open_site(Settings(), workdir, keys)
 
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from fringeflow.bucketadmin import WATCHED
 from fringeflow.cli.console import console
 from fringeflow.errors import DataError
-from fringeflow.intake import dropping, keystore
-from fringeflow.intake.leaves import INCOMING
-from fringeflow.keys.project import load_or_raise
-from fringeflow.settings import Settings
-from fringeflow.store.objects import Store, open_store
-from fringeflow.store.untar import SUFFIXES
 
-_FOLDERS = tuple(folder for folder in WATCHED if folder != keystore.FOLDER)
+if TYPE_CHECKING:  # imported when it is needed: other commands do not wait for it
+    from rich.console import Console
+
+    from fringeflow.intake.dropping import Dropped
+    from fringeflow.store.base import Store
 
 
 def put(
@@ -60,6 +55,9 @@ def push_keys(arguments: list[Path]) -> int:
     """Make the key files in the bucket those of one master key and say what changed; return 0."""
     if len(arguments) != 1:
         raise DataError("one master key can be pushed", remedy="fringeflow keys push MASTER_KEY")
+    from fringeflow.intake import keystore
+    from fringeflow.settings import Settings
+
     store = opened_store()
     changed = keystore.push(store, arguments[0])
     for key in changed:
@@ -80,6 +78,9 @@ def opened_store() -> Store:
     DataError
         The settings name none.
     """
+    from fringeflow.settings import Settings
+    from fringeflow.store.objects import open_store
+
     settings = Settings().store
     if settings is None:
         raise DataError(
@@ -89,8 +90,13 @@ def opened_store() -> Store:
 
 
 def _names(files: list[Path], as_path: str | None, keys: Path | None) -> list[str]:
+    from fringeflow.bucketadmin import WATCHED
+    from fringeflow.intake import dropping, keystore
+    from fringeflow.intake.leaves import INCOMING
+    from fringeflow.keys.project import load_or_raise
+
     if as_path is not None:
-        known = as_path.partition("/")[0] in _FOLDERS
+        known = as_path.partition("/")[0] in set(WATCHED) - {keystore.FOLDER}
         return [as_path if known else f"{INCOMING}/{as_path}"]
     if keys is not None:
         project = load_or_raise(keys)
@@ -99,12 +105,20 @@ def _names(files: list[Path], as_path: str | None, keys: Path | None) -> list[st
 
 
 def _own_name(file: Path) -> str:
+    from fringeflow.intake import dropping
+    from fringeflow.intake.leaves import INCOMING
+    from fringeflow.store.untar import SUFFIXES
+
     if file.is_dir() or file.name.endswith(SUFFIXES):
         return f"{INCOMING}/{dropping.plain_name(file.absolute().name)}"
     raise DataError(f"what kind of input is {file}?", remedy="give --keys MASTER_KEY, or e.g. --as cleanmask/PATH")
 
 
-def _put(store: Store, file: Path, name: str, out: Console) -> dropping.Dropped:
+def _put(store: Store, file: Path, name: str, out: Console) -> Dropped:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from fringeflow.intake import dropping
+
     size = dropping.size_of(file)
     columns = (TextColumn(file.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:

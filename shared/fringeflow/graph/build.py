@@ -31,6 +31,9 @@ class Selection(Frozen):
         )
 
 
+_EVERYTHING = Selection()
+
+
 def build(project: Project, target: str, leaves: Mapping[str, str], lookup: Lookup) -> Graph:
     """Return all units of `target`; those that follow from results not made yet are left out until they are.
 
@@ -41,9 +44,25 @@ def build(project: Project, target: str, leaves: Mapping[str, str], lookup: Look
     lookup
         Finds the facts of a made unit.
     """
-    graph = Graph(leaves, lookup)
+    return Build()(project, target, leaves, lookup)
+
+
+class Build:
+    """Builds the graphs of one target after another as `build` does; what they have in common is worked out once."""
+
+    def __init__(self) -> None:
+        self._project: Project | None = None
+
+    def __call__(self, project: Project, target: str, leaves: Mapping[str, str], lookup: Lookup) -> Graph:
+        """Return all units of `target`."""
+        if project is not self._project:
+            self._project, self._recipes = project, imaging.Recipes(project)
+        return _build(project, target, Graph(leaves, lookup), self._recipes)
+
+
+def _build(project: Project, target: str, graph: Graph, recipes: imaging.Recipes) -> Graph:
     staging.add_units(project, target, graph)
-    imaging.add_units(project, target, graph)
+    imaging.add_units(project, target, graph, recipes)
     postprocess.add_units(project, target, graph)
     for note in (*derived.add_units(project, target, graph), *_not_made(project, target)):
         graph.note(note)
@@ -66,6 +85,8 @@ def wanted(graph: Graph, selection: Selection) -> set[UnitId]:
 
     A selection never changes what a unit is, only whether it is made: what lies outside it and is needed is made too.
     """
+    if selection == _EVERYTHING:
+        return set(graph.ids)
     found = {unit.id for unit in graph if selection.includes(unit.id)}
     for unit in reversed(list(graph)):  # needs come before what needs them
         if unit.id in found:

@@ -80,7 +80,7 @@ def _add_cube(graph: Graph, cube: Cube, resolution: Resolution) -> None:
     exts = ("", "coverage", "coverage2d") if resolution.tag else ("",)
     recipe: dict[str, Any] = {}
     if resolution.tag:
-        options = cube.options("convolve_kw")
+        options = dict(cube.options("convolve_kw"))
         if options.get("spec_smooth") is not None:
             options["spec_smooth"] = velocity_kms(options["spec_smooth"])
         recipe = {"fwhm_arcsec": resolution.fwhm_arcsec, "options": options}

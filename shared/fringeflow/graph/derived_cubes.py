@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,10 @@ class Cube:
     memory_mb: int
     cores: int
     is_line: bool
-    _files: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)  # asked for often
+    # what is asked for often
+    _stems: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _units: dict[tuple[str, str], UnitId] = field(default_factory=dict, repr=False, compare=False)
+    _options: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def which(self) -> tuple[str, str, str]:
@@ -53,20 +56,25 @@ class Cube:
 
     def unit(self, name: str, resolution: Resolution = NATIVE) -> UnitId:
         """Return the id of what makes `name` at a resolution."""
-        target, config, product = self.which
-        return UnitId("derived", target, config, product, resolution.step(name))
+        found = self._units.get((name, resolution.tag))
+        if found is None:
+            found = self._units[name, resolution.tag] = UnitId("derived", *self.which, resolution.step(name))
+        return found
 
     def file(self, ext: str, resolution: Resolution = NATIVE) -> str:
         """Return the name of a file at a resolution."""
-        found = self._files.get((ext, resolution.tag))
-        if found is None:
-            found = names.cube(*self.which, "_".join(part for part in (resolution.tag, ext.strip("_")) if part))
-            self._files[ext, resolution.tag] = found
-        return found
+        stem = self._stems.get(resolution.tag)
+        if stem is None:
+            stem = self._stems[resolution.tag] = names.cube(*self.which, resolution.tag, "")
+        ext = ext.strip("_")
+        return names.tidy(f"{stem}_{ext}.fits" if ext else f"{stem}.fits")
 
-    def options(self, name: str) -> dict[str, Any]:
+    def options(self, name: str) -> Mapping[str, Any]:
         """Return the options that the derived key gives."""
-        return dict(sorted(self.settings.kwargs.get(name, {}).items()))
+        found = self._options.get(name)
+        if found is None:
+            found = self._options[name] = dict(sorted(self.settings.kwargs.get(name, {}).items()))
+        return found
 
     def make(
         self,
@@ -77,17 +85,33 @@ class Cube:
         **others: Any,
     ) -> Unit:
         """Return a unit of this cube; `others` are further members of it."""
+        return self.make_of(unit, recipe, needs_of(needs), outputs, **others)
+
+    def make_of(
+        self,
+        unit: UnitId,
+        recipe: Mapping[str, Any],
+        needs: tuple[Need, ...],
+        outputs: tuple[str, ...],
+        **others: Any,
+    ) -> Unit:
+        """Return a unit of this cube as `make` does, of needs that many have in common."""
         return Unit(
             id=unit,
             revision=REVISION,
             recipe=recipe,
-            needs=tuple(Need(unit=need) for need in dict.fromkeys(needs)),
+            needs=needs,
             outputs=outputs,
             fact=FACT,
             memory_mb=self.memory_mb,
             cores=self.cores,
             **others,
         )
+
+
+def needs_of(units: Iterable[UnitId]) -> tuple[Need, ...]:
+    """Return the needs for `units`, each once."""
+    return tuple(Need(unit) for unit in dict.fromkeys(units))
 
 
 def cubes_of(project: Project, target: str, graph: Graph, notes: list[str]) -> list[Cube]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fringeflow import names
-from fringeflow.graph.derived_cubes import Cube, Resolution
-from fringeflow.graph.model import Graph, Unit, UnitId
+from fringeflow.graph.derived_cubes import Cube, Resolution, needs_of
+from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.keys.model import Moment, Project
 
 OF_CUBES: tuple[str, ...] = ("mom0", "mom0flat", "mom1", "mom2", "ew", "tpeak", "vpeak", "vquad")
@@ -31,17 +31,12 @@ _SAME_AS = {"mom0flat": "mom0"}
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One map that the keys ask for."""
+    """One map that the keys ask for, and the names of its file and its error's."""
 
     cube: Cube
     resolution: Resolution
     moment: Moment
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of its map and its error's."""
-        exts = (self.moment.ext,) if self.moment.ext_error is None else (self.moment.ext, self.moment.ext_error)
-        return tuple(self.cube.file(ext, self.resolution) for ext in exts)
+    outputs: tuple[str, ...]
 
     @property
     def mask(self) -> str | None:
@@ -63,7 +58,9 @@ class Maps:
         self._graph = graph
         self._made: dict[str, UnitId] = {}
         self._waiting = [wish for cube in cubes for wish in _wishes(project, cube)]
-        self._coming = {name for wish in self._waiting for name in wish.outputs}
+        self._asked_for = {name for wish in self._waiting for name in wish.outputs}
+        self._needs: dict[tuple[str, str], tuple[Need, ...]] = {}
+        self._recipes: dict[str, dict[str, Any]] = {}
         self._hybrids: dict[UnitId, dict[Resolution, UnitId]] = {}
         self._without_prior: dict[str, list[str]] = {}
         self._notes = [note for cube in cubes for note in _left_out(project, cube)]
@@ -99,8 +96,9 @@ class Maps:
             yield f"{' '.join(wish.cube.which)}: {wish.moment.name} left out: {self._unit(wish)}"
 
     def _enter(self, wish: Wish, unit: Unit) -> None:
-        self._coming.difference_update(wish.outputs)
-        self._made |= dict.fromkeys(unit.outputs, self._graph.add(unit))
+        self._graph.add(unit)
+        for name in unit.outputs:
+            self._made[name] = unit.id
         if wish.moment.algorithm == HYBRID:
             self._hybrids.setdefault(wish.cube.source, {}).setdefault(wish.resolution, unit.id)
 
@@ -110,15 +108,20 @@ class Maps:
 
     def _of_cube(self, wish: Wish) -> Unit | str:
         cube, resolution, moment = wish.cube, wish.resolution, wish.moment
-        mask = wish.mask_unit()
-        if mask is not None and mask not in self._graph:
-            return f"there is no {wish.mask}"
-        needs = (cube.unit("cube", resolution), cube.unit("noise", resolution), *([mask] if mask else []))
-        algorithm = _SAME_AS.get(moment.algorithm, moment.algorithm)
-        recipe = {"algorithm": algorithm, "mask": wish.mask, "options": dict(moment.kwargs)}
-        # All maps of one resolution are made in one job, reading the cube once.
-        group = str(cube.unit("maps", resolution))
-        return cube.make(cube.unit(moment.name, resolution), recipe, needs, wish.outputs, group=group)
+        group = str(cube.unit("maps", resolution))  # all of one resolution are made in one job, reading the cube once
+        needs = self._needs.get((group, moment.mask or ""))
+        if needs is None:
+            mask = wish.mask_unit()
+            if mask is not None and mask not in self._graph:
+                return f"there is no {wish.mask}"
+            units = (cube.unit("cube", resolution), cube.unit("noise", resolution), *([mask] if mask else []))
+            needs = self._needs[group, moment.mask or ""] = needs_of(units)
+        recipe = self._recipes.get(moment.name)
+        if recipe is None:
+            algorithm = _SAME_AS.get(moment.algorithm, moment.algorithm)
+            recipe = {"algorithm": algorithm, "mask": wish.mask, "options": dict(moment.kwargs)}
+            self._recipes[moment.name] = recipe
+        return cube.make_of(cube.unit(moment.name, resolution), recipe, needs, wish.outputs, group=group)
 
     def _hybrid(self, wish: Wish) -> Unit | str:
         cube, moment = wish.cube, wish.moment
@@ -126,7 +129,7 @@ class Maps:
         prior: str | None = None
         for argument, exts in moment.other_exts.items():
             candidates = [names.tidy(cube.source.target + ext) for ext in ([exts] if isinstance(exts, str) else exts)]
-            known = [name for name in candidates if name in self._made or name in self._coming]
+            known = [name for name in candidates if name in self._asked_for]
             if argument == PRIOR:
                 prior = known[0] if known else None
                 if not known:
@@ -148,10 +151,12 @@ def _wishes(project: Project, cube: Cube) -> Iterator[Wish]:
     """Yield every map that the keys ask for of a cube, each once."""
     if not cube.is_line:
         return
+    wanted = [project.moments[name] for name in dict.fromkeys(cube.settings.moments) if name in project.moments]
+    moments = [moment for moment in wanted if moment.algorithm in (*OF_CUBES, HYBRID)]
     for resolution in cube.resolutions:
-        for name in dict.fromkeys(cube.settings.moments):
-            if name in project.moments and project.moments[name].algorithm in (*OF_CUBES, HYBRID):
-                yield Wish(cube=cube, resolution=resolution, moment=project.moments[name])
+        for moment in moments:
+            exts = (moment.ext,) if moment.ext_error is None else (moment.ext, moment.ext_error)
+            yield Wish(cube, resolution, moment, tuple([cube.file(ext, resolution) for ext in exts]))
 
 
 def _left_out(project: Project, cube: Cube) -> Iterator[str]:

@@ -7,7 +7,7 @@ it will also have afterwards, since all that follows from the plan adds nothing 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -115,7 +115,29 @@ _DECIDED = (
 )  # fmt: skip
 
 
-def add_units(project: Project, target: str, graph: Graph) -> tuple[UnitId, ...]:
+_Resolved = tuple["ImagingRecipe", Mapping[str, Any]]
+
+
+class Recipes:
+    """The recipes of one project: those of cubes that differ in their target only are worked out once."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._known: dict[tuple[str, str, tuple[tuple[str, str], ...]], _Resolved] = {}
+
+    def of(self, target: str, config: str, product: str) -> _Resolved:
+        """Return the recipe of a cube, and the same as JSON."""
+        given = self._project.overrides_of(target, config, product)
+        which = config, product, tuple(given.items())
+        if which not in self._known:
+            recipe = recipe_of(self._project, target, config, product)
+            self._known[which] = recipe, recipe.model_dump(mode="json")
+        recipe, content = self._known[which]
+        place = {"phasecenter": _phasecenter(self._project, target)}
+        return recipe.model_copy(update=place), {**content, **place}
+
+
+def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | None = None) -> tuple[UnitId, ...]:
     """Add to `graph` the imaging of everything of `target` that is staged in it; return the ids of the images.
 
     Raises
@@ -124,7 +146,8 @@ def add_units(project: Project, target: str, graph: Graph) -> tuple[UnitId, ...]
         A recipe or an override that cannot be.
     """
     staged = [unit.id for unit in graph if unit.id.stage == "staging" and unit.id.target == target and not unit.id.step]
-    return tuple(_add(project, graph, unit) for unit in staged if unit.config in project.interf_configs)
+    known = recipes or Recipes(project)
+    return tuple(_add(project, known, graph, unit) for unit in staged if unit.config in project.interf_configs)
 
 
 def recipe_of(project: Project, target: str, config: str, product: str) -> ImagingRecipe:
@@ -142,13 +165,12 @@ def recipe_of(project: Project, target: str, config: str, product: str) -> Imagi
     stages = {stage: _overridden(project, which, dict(layers[stage].parameters)) for stage in IMAGING_STAGES}
     grid = {name: value for name, value in stages["dirty"].items() if name not in (*_DECIDED, *_NOT_RECIPE)}
     grid |= {name: stages["dirty"][name] for name in _FIXED if name in stages["dirty"]}
-    place = project.targets[target]
     scales = project.interf_configs[config].clean_scales_arcsec
     pick = _Overrides(project, which)
     try:
         return ImagingRecipe(
             kind="line" if line else "continuum",
-            phasecenter=f"J2000 {place.ra} {place.dec}",
+            phasecenter=_phasecenter(project, target),
             restfreq_ghz=wanted.restfreq_ghz if isinstance(wanted, LineProduct) else None,
             tclean=grid,
             sizing=Sizing(**pick.of(Sizing)),
@@ -164,6 +186,10 @@ def recipe_of(project: Project, target: str, config: str, product: str) -> Imagi
             f"{target} {config} {product}: {where or 'imaging recipe'}: {first['msg']}",
             remedy="correct it in the overrides or the imaging recipe",
         ) from error
+
+
+def _phasecenter(project: Project, target: str) -> str:
+    return f"J2000 {project.targets[target].ra} {project.targets[target].dec}"
 
 
 def _clean(
@@ -194,6 +220,9 @@ class _Overrides:
         text = self._given.get(name)
         return None if text is None else _literal(text)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
     def of(self, model: type[Frozen]) -> dict[str, Any]:
         """Return the overrides of what `model` holds."""
         return {name: value for name in model.model_fields if (value := self.value(name)) is not None}
@@ -203,8 +232,10 @@ def _overridden(project: Project, which: tuple[str, str, str], parameters: dict[
     pick = _Overrides(project, which)
     return parameters | {
         name: value
-        for name in parameters
-        if name not in ("cell", "imsize", *_NOT_RECIPE) and (value := pick.value(name)) is not None
+        for name in pick
+        if name in parameters
+        and name not in ("cell", "imsize", *_NOT_RECIPE)
+        and (value := pick.value(name)) is not None
     }
 
 
@@ -215,9 +246,12 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _add(project: Project, graph: Graph, staged: UnitId) -> UnitId:
+_OF_PLAN = ("kind", "phasecenter", "restfreq_ghz", "tclean", "sizing", "splitting")
+
+
+def _add(project: Project, recipes: Recipes, graph: Graph, staged: UnitId) -> UnitId:
     which = (staged.target, staged.config, staged.product)
-    recipe = recipe_of(project, *which)
+    recipe, content = recipes.of(*which)
     image = staged.of("imaging")
     masks = project.targets[staged.target].cleanmask
     leaf = masks.get(staged.product, masks.get("all"))
@@ -226,9 +260,7 @@ def _add(project: Project, graph: Graph, staged: UnitId) -> UnitId:
         Unit(
             id=image.at("plan"),
             revision=REVISION,
-            recipe=recipe.model_dump(
-                mode="json", include={"kind", "phasecenter", "restfreq_ghz", "sizing", "splitting", "tclean"}
-            ),
+            recipe={name: content[name] for name in _OF_PLAN},
             needs=(Need(unit=staged),),
             memory_mb=600,
         )
@@ -237,7 +269,7 @@ def _add(project: Project, graph: Graph, staged: UnitId) -> UnitId:
     whole = Unit(
         id=image,
         revision=REVISION,
-        recipe=recipe.model_dump(mode="json"),
+        recipe=content,
         leaves=leaves,
         outputs=outputs(recipe, *which),
         fact="cube.imaged",
@@ -248,7 +280,7 @@ def _add(project: Project, graph: Graph, staged: UnitId) -> UnitId:
         return graph.add(replace(whole, needs=(*needs, Need(unit=staged)), memory_mb=memory))
     if facts is None:
         return graph.add(replace(whole, needs=needs, open=True))
-    made = _add_blocks(graph, image, staged, recipe, leaves, facts)
+    made = _add_blocks(graph, image, staged, content, leaves, facts)
     return graph.add(replace(whole, needs=(*needs, *(Need(unit=unit, keyed=False) for unit in made))))
 
 
@@ -256,11 +288,10 @@ def _add_blocks(
     graph: Graph,
     image: UnitId,
     staged: UnitId,
-    recipe: ImagingRecipe,
+    content: Mapping[str, Any],
     leaves: tuple[str, ...],
     facts: Mapping[str, Any],
 ) -> list[UnitId]:
-    content = recipe.model_dump(mode="json")
     plan, memory = image.at("plan"), int(facts["memory_mb"])
     blocks = [(int(first), int(last)) for first, last in facts["blocks"]]
 

@@ -11,14 +11,22 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 Facts = Mapping[str, Any]
 
 
+class _Hashed:
+    """Remembers its hash. That is no member of the value: another process has other hashes and finds its own."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+
 # A survey has a hundred thousand of these: plain dataclasses are made and compared far faster than validated models.
 @dataclass(frozen=True, slots=True, order=True)
-class UnitId:
+class UnitId(_Hashed):
     """The readable identity of a unit: ``imaging/ngc5921/vla/hi21cm`` or, for an inner step, ``.../plan``."""
 
     stage: str
@@ -28,7 +36,16 @@ class UnitId:
     step: str = ""
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.stage, self.target, self.config, self.product, self.step) if part)
+        cube = f"{self.stage}/{self.target}/{self.config}/{self.product}"
+        return f"{cube}/{self.step}" if self.step else cube
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            found = hash((self.stage, self.target, self.config, self.product, self.step))
+            object.__setattr__(self, "_hash", found)
+            return found
 
     @staticmethod
     def parse(text: str) -> UnitId:
@@ -60,7 +77,7 @@ class Need:
     keyed: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
     """The smallest thing a stage makes as one.
 
@@ -108,6 +125,9 @@ Lookup = Callable[[UnitId, str], Facts | None]
 """(unit, work key) -> the facts of its manifest, or None when it has not been made."""
 
 
+_UNKNOWN = "unknown"
+
+
 class Graph:
     """Units by id, with their work keys and states.
 
@@ -116,7 +136,7 @@ class Graph:
     leaves
         Digest of every dropped input that is there, by name.
     lookup
-        Finds the facts of a made unit.
+        Finds the facts of a made unit; not asked again about one that it has found.
     """
 
     def __init__(self, leaves: Mapping[str, str], lookup: Lookup) -> None:
@@ -124,6 +144,8 @@ class Graph:
         self._lookup = lookup
         self._units: dict[UnitId, Unit] = {}
         self._keys: dict[UnitId, str | None] = {}
+        self._made: set[UnitId] = set()
+        self._decisive: set[UnitId] = set()
         self.notes: list[str] = []  # what was asked for and is not in the graph, and why
 
     def __iter__(self) -> Iterator[Unit]:
@@ -140,13 +162,20 @@ class Graph:
 
     def add(self, unit: Unit) -> UnitId:
         """Add `unit`; what it needs must have been added before. Return its id."""
-        if unit.id in self._units:
+        units = self._units
+        if unit.id in units:
             raise ValueError(f"{unit.id} is in the graph already")
-        absent = [str(need.unit) for need in unit.needs if need.unit not in self._units]
-        if absent:
-            raise ValueError(f"{unit.id} needs {', '.join(absent)}, not in the graph")
-        self._units[unit.id] = unit
+        for need in unit.needs:
+            if need.unit not in units:
+                absent = [str(need.unit) for need in unit.needs if need.unit not in units]
+                raise ValueError(f"{unit.id} needs {', '.join(absent)}, not in the graph")
+        units[unit.id] = unit
         return unit.id
+
+    @property
+    def ids(self) -> Mapping[UnitId, Unit]:
+        """The units by their ids."""
+        return MappingProxyType(self._units)
 
     def note(self, text: str) -> None:
         """Say that something which was asked for is not in the graph, and why."""
@@ -159,39 +188,74 @@ class Graph:
 
     def key(self, unit: UnitId) -> str | None:
         """Return the work key of `unit`, or None while one of its leaves has not been dropped."""
-        if unit not in self._keys:
-            self._keys[unit] = self._work_key(self._units[unit])
-        return self._keys[unit]
+        key = self._keys.get(unit, _UNKNOWN)
+        if key is _UNKNOWN:
+            key = self._keys[unit] = self._work_key(self._units[unit])
+        return key
 
     def facts(self, unit: UnitId) -> Facts | None:
-        """Return the facts of `unit` if it has been made, else None."""
-        key = self.key(unit)
-        return None if key is None else self._lookup(unit, key)
+        """Return the facts of `unit` if it has been made, else None; asked for, they decide what is in the graph."""
+        self._decisive.add(unit)
+        return self._facts(unit)
 
     def made(self, unit: UnitId) -> bool:
         """Return whether the manifest of the present work key exists."""
-        return self.facts(unit) is not None
+        if unit not in self._made:
+            if self._facts(unit) is None:
+                return False
+            self._made.add(unit)
+        return True
+
+    def take_in(self, unit: UnitId, work_key: str) -> bool:
+        """Take in that `unit` has been made; return False if other units may follow from it: build the graph again."""
+        if unit not in self._units or self.key(unit) != work_key:
+            return True
+        if unit in self._decisive:
+            return False
+        self._made.add(unit)
+        return True
 
     def missing(self, unit: UnitId) -> tuple[str, ...]:
         """Return what `unit` waits for: names of leaves and ids of units it needs directly that are not there."""
+        leaves, units = self.lacking(unit)
+        return (*leaves, *map(str, units))
+
+    def lacking(self, unit: UnitId) -> tuple[list[str], list[UnitId]]:
+        """Return the leaves and the units that `unit` waits for."""
         wanted = self._units[unit]
-        leaves = tuple(name for name in wanted.leaves if name not in self._leaves)
-        units = tuple(str(need.unit) for need in wanted.needs if not self.made(need.unit))
-        return leaves + units
+        leaves = [name for name in wanted.leaves if name not in self._leaves]
+        return leaves, [need.unit for need in wanted.needs if not self.made(need.unit)]
 
     def is_ready(self, unit: UnitId) -> bool:
         """Return whether `unit` can be made now (whether or not it has been)."""
-        return not self._units[unit].open and not self.missing(unit)
+        wanted = self._units[unit]
+        return (
+            not wanted.open
+            and all(name in self._leaves for name in wanted.leaves)
+            and all(self.made(need.unit) for need in wanted.needs)
+        )
 
     def ready(self) -> list[Unit]:
         """Return the units that can be made now and have not been."""
         return [unit for unit in self if not self.made(unit.id) and self.is_ready(unit.id)]
 
+    def _facts(self, unit: UnitId) -> Facts | None:
+        key = self.key(unit)
+        return None if key is None else self._lookup(unit, key)
+
     def _work_key(self, unit: Unit) -> str | None:
-        leaves = {name: self._leaves.get(name) for name in unit.leaves}
-        needs = {str(need.unit): self.key(need.unit) for need in unit.needs if need.keyed}
-        if None in leaves.values() or None in needs.values():
-            return None
+        leaves: dict[str, str] = {}
+        for name in unit.leaves:
+            if name not in self._leaves:
+                return None
+            leaves[name] = self._leaves[name]
+        needs: dict[str, str] = {}
+        for need in unit.needs:
+            if need.keyed:
+                key = self.key(need.unit)
+                if key is None:
+                    return None
+                needs[str(need.unit)] = key
         return digest_of(
             {
                 "unit": str(unit.id),
@@ -204,7 +268,9 @@ class Graph:
         )
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def digest_of(content: object) -> str:
     """Return the sha256 of `content` as canonical JSON."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()

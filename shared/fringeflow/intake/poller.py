@@ -18,7 +18,7 @@ from fringeflow.intake import leaves
 from fringeflow.intake.digests import Digests
 from fringeflow.keys.model import Project
 from fringeflow.manifest import Artefact
-from fringeflow.store.base import Store
+from fringeflow.store.base import PATIENCE_SECONDS, Store
 
 _LEAST_BACK_OFF_SECONDS = 1.0
 
@@ -59,7 +59,7 @@ class Poller:
     ) -> None:
         self._leaving.set()
         self._wake.set()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
 
     @property
     def drops(self) -> Drops:

@@ -6,8 +6,10 @@ import fcntl
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +17,8 @@ from fringeflow.store.faults import faults
 
 _RUN = "run-"
 _LOCK = "lock"
+_AFTER_SOCKETS = -200  # the folder of its sockets multiprocessing removes at -100
+_LONGEST_PATH = 107 - len("/pymp-12345678/listener-12345678")  # bytes; of a socket's name: 107
 
 
 class RunFolder:
@@ -55,6 +59,25 @@ def sweep(root: Path) -> int:
             os.close(descriptor)
             removed += 1
     return removed
+
+
+def for_this_process(root: Path) -> Path:
+    """Return a folder below `root` that is removed when this process ends, after all that multiprocessing removes."""
+    folder = RunFolder(root)
+    Finalize(None, folder.close, exitpriority=_AFTER_SOCKETS)
+    return folder.path
+
+
+@contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let the temporary files of this process lie in `folder`; not where sockets would have too long a name there."""
+    before = tempfile.tempdir
+    if len(os.fsencode(folder)) <= _LONGEST_PATH:
+        tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager

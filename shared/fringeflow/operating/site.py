@@ -12,9 +12,8 @@ from fringeflow.bus.bus import Bus
 from fringeflow.bus.journal import FileJournal, JournalReader, StreamJournal
 from fringeflow.bus.settings import BusSettings
 from fringeflow.catalogue import Builder, Catalogue
-from fringeflow.embedded import survey
 from fringeflow.errors import DataError, MissingInputError
-from fringeflow.graph.build import STAGES, Selection, build
+from fringeflow.graph.build import STAGES, Selection
 from fringeflow.intake import keystore, leaves
 from fringeflow.keys.model import Project
 from fringeflow.keys.project import load_or_raise
@@ -22,7 +21,7 @@ from fringeflow.settings import Settings
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import Store, open_store
 from fringeflow.store.settings import StoreSettings
-from fringeflow.workdir import Workdir
+from fringeflow.workdir import Workdir, survey
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Site:
     workdir: Workdir | None = None
     master_key: Path | None = None
     master_name: str = ""
-    builder: Builder = build
+    builder: Builder | None = None
 
     @property
     def place(self) -> str:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 BLOCK = 1 << 20  # bytes read at a time
+PATIENCE_SECONDS = 1.0
+"""How long whoever ends waits for a thread that may be waiting for a store that does not answer."""
 
-_UNFIT = re.compile(r"(^|/)(\.{0,2}|[^/]*:|[^/]*#\d+)(/|$)")  # a drive letter is a path to the client
+# no text, dots, a draft's name, a control character, a drive letter (a path to the client)
+_UNFIT = re.compile(r"[\x00-\x1f]|(?:^|/)(?:\.{0,2}|[^/]*:|[^/]*#\d+)(?:/|$)")
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def _info(meta: ObjectMeta) -> ObjectInfo:
 
 def checked(key: str) -> str:
     """Return `key` if every store can hold it."""
-    if not key or _UNFIT.search(key) or any(ord(character) < 32 for character in key):
+    if not key or _UNFIT.search(key):
         raise ValueError(f"not a key that every store can hold: {key!r}")
     return key
 

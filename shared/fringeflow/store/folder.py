@@ -48,6 +48,27 @@ class FolderStore(Store):
             finally:
                 draft.unlink(missing_ok=True)
 
+    def get_bytes(self, key: str) -> bytes:
+        """Return a small object."""
+        with faults(key, self.place):
+            return (self.root / checked(key)).read_bytes()
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is such an object."""
+        return (self.root / checked(key)).is_file()
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects, and the folders that are empty then (see `Store.delete`)."""
+        for key in keys:
+            path = self.root / checked(key)
+            with faults(key, self.place):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty, or being filled
+                for folder in path.parents:
+                    if folder == self.root:
+                        break
+                    folder.rmdir()
+
     def link_file(self, path: Path, key: str) -> bool:
         """Take a file as an object (see `Store.link_file`); it is made read-only."""
         target = self.root / checked(key)
@@ -99,10 +120,10 @@ class FolderStore(Store):
 def _new_file(path: Path) -> Iterator[int]:
     """Open a new file for writing; its folder may be removed by a sweep at any moment before that."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             break
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield descriptor
     finally:

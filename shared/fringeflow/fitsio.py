@@ -36,7 +36,7 @@ class Planes:
     """A FITS image opened for reading by planes, whatever the order of its axes and however many are degenerate.
 
     `header` describes the axes that remain: two celestial ones and, for a cube, the spectral one as the third;
-    `shape` is (planes, y, x), with one plane for an image. Use as a context manager.
+    `shape` is (planes, y, x), with one plane for an image; `bits` is BITPIX. Use as a context manager.
 
     Parameters
     ----------
@@ -67,6 +67,7 @@ class Planes:
         except BaseException:
             self.hdus.close()
             raise
+        self.bits = int(original["BITPIX"])
         self.is_cube = self._spectral is not None
         depth = original[f"NAXIS{self._spectral}"] if self._spectral else 1
         self.shape: tuple[int, int, int] = (depth, original["NAXIS2"], original["NAXIS1"])
@@ -108,6 +109,24 @@ def cube_writer(
         writer = CubeWriter(stream, header, shape, dtype, compress=path.suffix == ".fz")
         yield writer
         writer.finish()
+
+
+def tile_compress(path: Path, out: Path) -> None:
+    """Write the image or cube in `path` as `out`, tile-compressed without loss: the same values, the same cards.
+
+    Raises
+    ------
+    MissingInputError, CorruptInputError, DataError
+        As `Planes`.
+    """
+    with Planes(path) as image:
+        kinds: Mapping[int, PixelType] = {bits: name for name, (bits, _) in _BITPIX.items()}
+        if image.bits not in kinds:
+            raise DataError(f"{path} has BITPIX {image.bits}: not written here", remedy="compress it with fpack")
+        shape = image.shape if image.is_cube else image.shape[1:]
+        with cube_writer(out, image.header, shape, dtype=kinds[image.bits]) as writer:
+            for plane in image:
+                writer.append(plane)
 
 
 class CubeWriter:

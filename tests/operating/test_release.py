@@ -48,8 +48,8 @@ def image(path: Path, **cards: object) -> Path:
     return path
 
 
-def put(store: Store, folder: Path, name: str) -> Manifest:
-    data = image(folder / name).read_bytes()
+def put(store: Store, folder: Path, name: str, source: Path | None = None) -> Manifest:
+    data = (source or image(folder / name)).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     unit = UnitId(NAMES[name], "t", "c", "p", name.removesuffix(".fits"))
     store.put_bytes(f"artefacts/{name}", data)
@@ -89,6 +89,40 @@ def test_a_release_holds_the_products_by_kind_and_its_checksums_hold(
     assert listing["missing"] == ["derived/t/c/p/late"]
     assert listing["files"][0]["recipe"] == {"a": 1}
     assert "derived/t/c/p/late" in (folder / "README.txt").read_text()
+
+
+def test_a_compressed_release_holds_the_same_values_and_cards_and_its_checksums_hold(
+    project: Project, manifests: list[Manifest], store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dr1"
+    values = np.random.default_rng(3).normal(size=(4, 20, 30)).astype(np.float32)
+    values[1, :5] = np.nan
+    header = fits.getheader(tmp_path / "t_c_p_pbcorr_trimmed_k.fits")
+    header.update(CTYPE3="VRAD", CUNIT3="m/s", CRVAL3=1e6, CRPIX3=1.0, CDELT3=-2500.0)
+    fits.writeto(tmp_path / "cube.fits", values, header)
+    mask = (values > 0).astype(np.uint8)
+    fits.writeto(tmp_path / "mask.fits", mask, header)
+    cubes = [
+        put(store, tmp_path, name, tmp_path / source)
+        for name, source in (("t_c_p_pbcorr_trimmed_k.fits", "cube.fits"), ("t_c_p_strictmask.fits", "mask.fits"))
+    ]
+    released = assemble(project, [*manifests[2:3], *cubes], [], store, folder, compress=True)
+    assert {Path(item.path).suffixes[-2:] == [".fits", ".fz"] for item in released.items} == {True}
+    checked = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True)
+    assert checked.returncode == 0, checked.stderr
+    for path, truth in (("cubes/t_c_p_pbcorr_trimmed_k", values), ("masks/t_c_p_strictmask", mask)):
+        with fits.open(folder / "t" / f"{path}.fits.fz", checksum=True) as file:
+            np.testing.assert_array_equal(file[1].data, truth)
+            assert file[1].data.dtype.kind == truth.dtype.kind
+            assert {name: file[1].header[name] for name in ("BMAJ", "CRVAL3", "CTYPE3", "BUNIT")} == {
+                name: header[name] for name in ("BMAJ", "CRVAL3", "CTYPE3", "BUNIT")
+            }
+    table = parse_single_table(folder / "obscore.xml").to_table()
+    assert set(table["dataproduct_type"]) == {"cube", "image"}
+    listing = json.loads((folder / "manifest.json").read_text())["files"]
+    assert {row["uncompressed_sha256"] for row in listing} == {
+        item.outputs[0].sha256 for item in (manifests[2], *cubes)
+    }
 
 
 def test_the_obscore_table_is_a_valid_votable_with_the_right_figures(

@@ -150,15 +150,25 @@ def prune_store(site: Site, *, dry_run: bool) -> int:
     return 0
 
 
-def release(site: Site, folder: Path, targets: Sequence[str], *, collection: str, previous: Path | None) -> int:
+def release(
+    site: Site,
+    folder: Path,
+    targets: Sequence[str],
+    *,
+    collection: str,
+    previous: Path | None,
+    compress: bool,
+) -> int:
     """Put the finished products into a new folder; return 1 if some that are asked for are missing."""
     catalogue = site.catalogue(Selection(targets=tuple(targets)))
     units = [unit.id for unit in catalogue.all_units()]
     manifests = {unit: catalogue.manifest(unit) for unit in units}
     missing = [str(unit) for unit, manifest in manifests.items() if manifest is None]
     made = [manifest for manifest in manifests.values() if manifest is not None]
-    released = assemble(catalogue.project, made, missing, site.store, folder.absolute(), collection=collection)
-    size = sum(item.artefact.size for item in released.items)
+    released = assemble(
+        catalogue.project, made, missing, site.store, folder.absolute(), collection=collection, compress=compress
+    )
+    size = sum(item.size for item in released.items)
     console().print(f"{len(released.items)} products, {size / 1e6:.1f} MB, in {folder}; {len(missing)} units missing")
     for unit in missing[:_MOST_SHOWN]:
         console().print(Text(f"missing  {unit}", style="yellow"))

@@ -122,6 +122,7 @@ def release(
     previous: Annotated[
         Path | None, typer.Option(metavar="DIR", help="An earlier release: say what has changed since.")
     ] = None,
+    compress: Annotated[bool, typer.Option("--compress", help="Write tile-compressed FITS (.fits.fz).")] = False,
     workdir: WorkdirOption = None,
     keys: KeysOption = None,
 ) -> None:
@@ -129,7 +130,9 @@ def release(
     from fringeflow.cli import operate
 
     place = _site(workdir, keys)
-    raise typer.Exit(operate.release(place, dest, target or (), collection=collection, previous=previous))
+    raise typer.Exit(
+        operate.release(place, dest, target or (), collection=collection, previous=previous, compress=compress)
+    )
 
 
 @dead_app.command(name="list")

@@ -13,10 +13,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fringeflow import fitsio
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from fringeflow.keys.model import Project
 from fringeflow.layout import link_or_copy, products
@@ -44,6 +45,8 @@ class Item:
     manifest: Manifest
     artefact: Artefact
     subtype: str
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def assemble(
     folder: Path,
     *,
     collection: str = "fringeflow",
+    compress: bool = False,
 ) -> Release:
     """Make a release in `folder`, which must not exist.
 
@@ -74,6 +78,8 @@ def assemble(
         Units that the keys ask for and that are not made: they are named in the release.
     collection
         Name of the collection in the ObsCore table.
+    compress
+        Write tile-compressed FITS (``.fits.fz``), without loss.
 
     Raises
     ------
@@ -90,8 +96,7 @@ def assemble(
     draft = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        for item in items:
-            _put(store, item, draft / item.path)
+        items = tuple(_put(store, item, draft, compress=compress) for item in items)
         _describe(items, missing, draft, collection)
         draft.rename(folder)
     except BaseException:
@@ -119,7 +124,8 @@ def _items(project: Project, manifests: Iterable[Manifest]) -> Iterator[Item]:
         target = project.targets[manifest.unit.target].directory
         for artefact in products(manifest):
             folder, subtype = _kind(artefact.name, manifest)
-            yield Item(f"{target}/{folder}/{artefact.name}", manifest, artefact, subtype)
+            path = f"{target}/{folder}/{artefact.name}"
+            yield Item(path, manifest, artefact, subtype, artefact.sha256, artefact.size)
 
 
 def _kind(name: str, manifest: Manifest) -> tuple[str, str]:
@@ -130,8 +136,20 @@ def _kind(name: str, manifest: Manifest) -> tuple[str, str]:
     return ("cubes", "cube") if is_cube else ("maps", "moment map")
 
 
-def _put(store: Store, item: Item, path: Path) -> None:
+def _put(store: Store, item: Item, folder: Path, *, compress: bool) -> Item:
+    """Put a file into the release; return what it is there."""
+    path = folder / item.path
     path.parent.mkdir(parents=True, exist_ok=True)
+    _fetch(store, item, path)
+    if not compress:
+        return item
+    packed = path.with_name(f"{path.name}.fz")
+    fitsio.tile_compress(path, packed)
+    path.unlink()
+    return replace(item, path=f"{item.path}.fz", sha256=_digest(packed), size=packed.stat().st_size)
+
+
+def _fetch(store: Store, item: Item, path: Path) -> None:
     source = store.local_path(item.artefact.key)
     if source is None:
         store.get_file(item.artefact.key, path, sha256=item.artefact.sha256)
@@ -162,7 +180,7 @@ def _describe(items: Sequence[Item], missing: Sequence[str], folder: Path, colle
     listing = {"collection": collection, "files": [_row(item) for item in items], "missing": list(missing)}
     (folder / MANIFEST).write_text(json.dumps(listing, indent=1))
     (folder / "README.txt").write_text(_readme(items, missing, collection))
-    sums = [(item.artefact.sha256, item.path) for item in items]
+    sums = [(item.sha256, item.path) for item in items]
     sums += [(_digest(folder / name), name) for name in (TABLE, MANIFEST, "README.txt")]
     (folder / SUMS).write_text("".join(f"{digest}  {path}\n" for digest, path in sums))
 
@@ -171,8 +189,9 @@ def _row(item: Item) -> Mapping[str, Any]:
     manifest = item.manifest
     return {
         "path": item.path,
-        "sha256": item.artefact.sha256,
-        "size": item.artefact.size,
+        "sha256": item.sha256,
+        "size": item.size,
+        "uncompressed_sha256": item.artefact.sha256,
         "unit": str(manifest.unit),
         "work_key": manifest.work_key,
         "recipe": manifest.recipe,

@@ -79,7 +79,7 @@ def row(path: Path, *, collection: str, obs_id: str, url: str, target: str, subt
     level
         2 for calibrated data, 3 for what is derived from them.
     """
-    header = fits.getheader(path)
+    header = fits.getheader(path, 1 if path.suffix == ".fz" else 0)
     wcs = WCS(header)
     sky = _sky(wcs.celestial, header)
     spectral = _spectral(wcs, header)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fringeflow.errors import DataError
-from fringeflow.graph.imaging import recipe_of
+from fringeflow.graph.imaging_recipes import recipe_of
 from fringeflow.graph.model import UnitId
 from fringeflow.keys.profiles import with_profile
 from fringeflow_imaging.orders import clean_stage

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fringeflow.graph import imaging, postprocess
+from fringeflow.graph import imaging_recipes, postprocess
 from fringeflow.keys.explain import explain
 from fringeflow.keys.locate import check_data, find_input
 from fringeflow.keys.model import InterfConfig, Project
@@ -168,7 +168,7 @@ def test_sizes_lose_their_unit_and_other_texts_stay(survey) -> None:
 
 
 def test_all_that_units_take_from_overrides_can_be_overridden() -> None:
-    recipes = (imaging.Sizing, imaging.Splitting, imaging.MaskRecipe)
+    recipes = (imaging_recipes.Sizing, imaging_recipes.Splitting, imaging_recipes.MaskRecipe)
     names = {name for recipe in recipes for name in recipe.model_fields}
     assert {*names, *postprocess._OVERRIDABLE} <= set(OVERRIDABLE)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from fringeflow.fitsio import Planes
+from fringeflow.fitsplanes import Planes
 from fringeflow_postprocess import single_field
 from fringeflow_postprocess.single_field import Settings
 

@@ -20,7 +20,7 @@ import numpy as np
 from astropy.io import fits
 
 from fringeflow.errors import CorruptInputError, DataError
-from fringeflow.fitsio import Planes
+from fringeflow.fitsplanes import Planes
 from fringeflow_derived import formats, spectral
 from fringeflow_derived.beams import Beam, kelvin_per_jansky
 from fringeflow_derived.sources import Array, RawCube, Shape

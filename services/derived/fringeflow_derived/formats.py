@@ -19,7 +19,8 @@ from astropy import units, wcs
 from astropy.io import fits
 
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
-from fringeflow.fitsio import Planes, write_cube
+from fringeflow.fitsio import write_cube
+from fringeflow.fitsplanes import Planes
 from fringeflow_derived.sources import Array
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from astropy.io import fits
 
 from fringeflow import fitsio, names
-from fringeflow.graph.imaging import CleanRecipe, Sizing, block_name
+from fringeflow.graph.imaging import block_name
+from fringeflow.graph.imaging_recipes import CleanRecipe, Sizing
 from fringeflow.graph.model import UnitId
 from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import sizes

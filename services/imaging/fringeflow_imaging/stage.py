@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fringeflow import fitsio, names
-from fringeflow.graph.imaging import Sizing, Splitting, signal_mask_name
+from fringeflow.graph.imaging import signal_mask_name
+from fringeflow.graph.imaging_recipes import Sizing, Splitting
 from fringeflow.jobs import casa
 from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import cube, orders, plan, quality, sizes

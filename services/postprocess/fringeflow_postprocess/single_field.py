@@ -16,7 +16,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from fringeflow.errors import DataError
-from fringeflow.fitsio import Planes
+from fringeflow.fitsplanes import Planes
 from fringeflow_postprocess import beam as beams
 from fringeflow_postprocess import kelvin, primary_beam, trim
 from fringeflow_postprocess.beam import Beam

@@ -8,7 +8,7 @@ from pathlib import Path
 from astropy.io import fits
 
 from fringeflow import fitsio, names
-from fringeflow.fitsio import Planes
+from fringeflow.fitsplanes import Planes
 from fringeflow.graph.postprocess import PostprocessRecipe
 from fringeflow.jobs.order import Job, Order
 from fringeflow_postprocess import export, single_field

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from fringeflow.graph import derived, imaging, postprocess, staging
+from fringeflow.graph.imaging_recipes import Recipes
 from fringeflow.graph.model import Graph, Lookup, UnitId
 from fringeflow.keys.model import Frozen, Project
 
@@ -56,11 +57,11 @@ class Build:
     def __call__(self, project: Project, target: str, leaves: Mapping[str, str], lookup: Lookup) -> Graph:
         """Return all units of `target`."""
         if project is not self._project:
-            self._project, self._recipes = project, imaging.Recipes(project)
+            self._project, self._recipes = project, Recipes(project)
         return _build(project, target, Graph(leaves, lookup), self._recipes)
 
 
-def _build(project: Project, target: str, graph: Graph, recipes: imaging.Recipes) -> Graph:
+def _build(project: Project, target: str, graph: Graph, recipes: Recipes) -> Graph:
     staging.add_units(project, target, graph)
     imaging.add_units(project, target, graph, recipes)
     postprocess.add_units(project, target, graph)

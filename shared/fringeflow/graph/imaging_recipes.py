@@ -1,0 +1,223 @@
+"""The recipes of imaging: what keys, recipe files and overrides say of a cube or continuum image, checked. No I/O."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from fringeflow.errors import DataError
+from fringeflow.keys.model import IMAGING_STAGES, Frozen, ImagingStage, LineProduct, Project
+
+# What a recipe may say of the grid is decided by staging and the plan, and files are named by names.py.
+_NOT_RECIPE = ("vis", "imagename", "startmodel", "outlierfile", "parallel", "interactive", "mask")
+_FIXED: Mapping[str, tuple[object, ...]] = {"nchan": (-1,), "start": ("",), "width": ("",), "mask": ("", [])}
+
+
+class Sizing(Frozen):
+    """How cell and image size are chosen (imaging specification, section 8)."""
+
+    cell: float | None = Field(default=None, gt=0, description="arcsec; overrides the choice")
+    deltara: float | None = Field(default=None, description="full width in arcsec")
+    deltadec: float | None = Field(default=None, description="full width in arcsec")
+    oversamp: float = Field(default=5.0, gt=1, description="pixels per beam")
+    pb_level: float = Field(default=0.2, gt=0, lt=1, description="level of the primary beam that the image holds")
+    force_square: bool = False
+
+
+class Splitting(Frozen):
+    """How a cube is split into blocks; nothing here may depend on who does the work."""
+
+    block_pixels: int = Field(default=1_000_000, gt=0, description="pixels of one block, as far as channels allow")
+    block_channels: int | None = Field(default=None, ge=1, description="channels of one block; overrides the choice")
+    block_memory_mb: int = Field(default=1000, gt=0, description="no block is larger than this")
+
+
+class CleanRecipe(Frozen):
+    """One clean stage; names are tclean's or the reference's."""
+
+    scales_arcsec: tuple[float, ...] = (0.0,)
+    scale_rounding: Literal["nearest", "down"] = Field(default="nearest", description="of scales to pixels")
+    smallscalebias: float = Field(default=0.9, ge=0, lt=1)
+    snr: float = Field(gt=0, description="residual peak, in units of the noise, to clean to")
+    threshold_margin: float = Field(default=0.95, ge=0.5, le=1, description="part of the threshold a cycle goes on to")
+    gain: float = Field(default=0.1, gt=0, le=1)
+    cyclefactor: float = Field(default=1.0, gt=0)
+    minpsffraction: float = Field(default=0.05, ge=0, lt=1)
+    maxpsffraction: float = Field(default=0.8, gt=0, lt=1)
+    cycleniter: int = Field(default=1000, gt=0, description="most components of a channel in one cycle")
+    max_components: int = Field(default=15000, gt=0, description="most components of a channel in a stage")
+    max_cycles: int = Field(default=40, gt=0, description="most major cycles of a stage")
+    convergence_fracflux: float = Field(default=0.01, ge=0)
+    stop_at_negative: bool = False
+
+
+class MaskRecipe(Frozen):
+    """The signal mask between the clean stages (imaging specification, section 11)."""
+
+    singlescale_mask_high_snr: float = Field(default=4.0, gt=0)
+    singlescale_mask_low_snr: float = Field(default=2.0, gt=0)
+    singlescale_mask_absolute: bool = True
+    mask_noise: Literal["channel", "cube"] = Field(default="channel", description="one noise per channel, or for all")
+    mask_min_beams: float = Field(default=0.5, ge=0, description="least area in a channel, in beam areas")
+    mask_min_channels: int = Field(default=1, ge=1)
+
+
+class ImagingRecipe(Frozen):
+    """All parameters of one cube or continuum image."""
+
+    kind: Literal["line", "continuum"]
+    phasecenter: str
+    restfreq_ghz: float | None
+    tclean: Mapping[str, Any] = Field(description="how visibilities are gridded, in tclean's terms")
+    sizing: Sizing
+    splitting: Splitting
+    multiscale: CleanRecipe
+    mask: MaskRecipe
+    singlescale: CleanRecipe
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        wanted = "cube" if self.kind == "line" else "mfs"
+        if self.tclean.get("specmode", wanted) != wanted:
+            raise ValueError(f"specmode must be {wanted!r} for a {self.kind} product")
+        for name, allowed in _FIXED.items():
+            if name in self.tclean and self.tclean[name] not in allowed:
+                where = "the cleanmask key" if name == "mask" else "the product's channel width"
+                raise ValueError(f"{name} cannot be set in an imaging recipe: use {where}")
+        return self
+
+
+# tclean parameters that are the clean loop's, not the gridder's; the recipe of each stage has its own.
+_CLEAN = ("smallscalebias", "gain", "cyclefactor", "minpsffraction", "maxpsffraction")
+_LOOP = (
+    "cycleniter", "max_components", "max_cycles", "convergence_fracflux", "stop_at_negative", "scale_rounding",
+)  # fmt: skip
+# tclean parameters of stopping, masking and output, all of which the pipeline itself decides.
+_DECIDED = (
+    *_CLEAN, "cycleniter", "niter", "nsigma", "threshold", "nmajor", "scales", "deconvolver", "restoration",
+    "restoringbeam", "pbcor", "calcres", "calcpsf", "restart", "fullsummary", "savemodel", "usemask", "pbmask",
+    "sidelobethreshold", "noisethreshold", "lownoisethreshold", "negativethreshold", "smoothfactor", "minbeamfrac",
+    "cutthreshold", "growiterations", "dogrowprune", "minpercentchange", "verbose", "fastnoise", "cell", "imsize",
+    "phasecenter", "restfreq", "largestscale", "fusedthreshold", "selectdata", "nchan", "start", "width", "chanchunks",
+)  # fmt: skip
+
+
+_Resolved = tuple["ImagingRecipe", Mapping[str, Any]]
+
+
+class Recipes:
+    """The recipes of one project: those of cubes that differ in their target only are worked out once."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._known: dict[tuple[str, str, tuple[tuple[str, str], ...]], _Resolved] = {}
+
+    def of(self, target: str, config: str, product: str) -> _Resolved:
+        """Return the recipe of a cube, and the same as JSON."""
+        given = self._project.overrides_of(target, config, product)
+        which = config, product, tuple(given.items())
+        if which not in self._known:
+            recipe = recipe_of(self._project, target, config, product)
+            self._known[which] = recipe, recipe.model_dump(mode="json")
+        recipe, content = self._known[which]
+        place = {"phasecenter": _phasecenter(self._project, target)}
+        return recipe.model_copy(update=place), {**content, **place}
+
+
+def recipe_of(project: Project, target: str, config: str, product: str) -> ImagingRecipe:
+    """Return the resolved recipe: defaults, then the recipe file of each stage, then overrides (W1, W2)."""
+    which = (target, config, product)
+    layers = project.recipes.get(config, {}).get(product, {})
+    absent = [stage for stage in IMAGING_STAGES if stage not in layers]
+    if absent:
+        raise DataError(
+            f"no imaging recipe for {config} {product}, stage {', '.join(absent)}",
+            remedy="add a line to the imaging key",
+        )
+    wanted = project.product(product)
+    line = isinstance(wanted, LineProduct)
+    stages = {stage: _overridden(project, which, dict(layers[stage].parameters)) for stage in IMAGING_STAGES}
+    grid = {name: value for name, value in stages["dirty"].items() if name not in (*_DECIDED, *_NOT_RECIPE)}
+    grid |= {name: stages["dirty"][name] for name in _FIXED if name in stages["dirty"]}
+    scales = project.interf_configs[config].clean_scales_arcsec
+    pick = _Overrides(project, which)
+    try:
+        return ImagingRecipe(
+            kind="line" if line else "continuum",
+            phasecenter=_phasecenter(project, target),
+            restfreq_ghz=wanted.restfreq_ghz if isinstance(wanted, LineProduct) else None,
+            tclean=grid,
+            sizing=Sizing(**pick.of(Sizing)),
+            splitting=Splitting(**pick.of(Splitting)),
+            multiscale=_clean(pick, stages, "multiscale", snr=4.0, scales=scales, stop_at_negative=True),
+            mask=MaskRecipe(**pick.of(MaskRecipe)),
+            singlescale=_clean(pick, stages, "singlescale", snr=1.0, scales=(0.0,), stop_at_negative=False),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{target} {config} {product}: {where or 'imaging recipe'}: {first['msg']}",
+            remedy="correct it in the overrides or the imaging recipe",
+        ) from error
+
+
+def _phasecenter(project: Project, target: str) -> str:
+    return f"J2000 {project.targets[target].ra} {project.targets[target].dec}"
+
+
+def _clean(
+    pick: _Overrides,
+    stages: Mapping[ImagingStage, Mapping[str, Any]],
+    stage: ImagingStage,
+    *,
+    snr: float,
+    scales: tuple[float, ...],
+    stop_at_negative: bool,
+) -> CleanRecipe:
+    own = {name: stages[stage][name] for name in _CLEAN if name in stages[stage]}
+    loop = {name: value for name in _LOOP if (value := pick.value(name)) is not None}
+    given = {"scales_arcsec": scales or (0.0,), "snr": snr, "stop_at_negative": stop_at_negative, **own, **loop}
+    stops = {"snr": f"{stage}_threshold_value", "threshold_margin": f"{stage}_threshold_margin"}
+    of_stage = {name: value for name, word in stops.items() if (value := pick.value(word)) is not None}
+    return CleanRecipe.model_validate(given | of_stage)
+
+
+class _Overrides:
+    """The overrides of one cube, read as Python literals where they are."""
+
+    def __init__(self, project: Project, which: tuple[str, str, str]) -> None:
+        self._given = project.overrides_of(*which)
+
+    def value(self, name: str) -> Any:
+        """Return the override of `name`, or None."""
+        text = self._given.get(name)
+        return None if text is None else _literal(text)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def of(self, model: type[Frozen]) -> dict[str, Any]:
+        """Return the overrides of what `model` holds."""
+        return {name: value for name in model.model_fields if (value := self.value(name)) is not None}
+
+
+def _overridden(project: Project, which: tuple[str, str, str], parameters: dict[str, Any]) -> dict[str, Any]:
+    pick = _Overrides(project, which)
+    return parameters | {
+        name: value
+        for name in pick
+        if name in parameters
+        and name not in ("cell", "imsize", *_NOT_RECIPE)
+        and (value := pick.value(name)) is not None
+    }
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,7 +1,8 @@
 """Says who is making what, so that two workers do not make the same unit at the same time.
 
 A claim is thrift, never truth: the manifest is the commit, and a unit made twice gives one result. So claims may be
-lost, taken over by two at once or outlive their owner; they then cost time and nothing else.
+lost, taken over by two at once or outlive their owner; they then cost time and nothing else. What a dead owner leaves
+is removed by the living.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fringeflow.errors import FringeflowError, MissingInputError
 from fringeflow.store.base import PATIENCE_SECONDS, Store
 
 FOLDER = "claims"
+_RENEWALS = 3  # in a lease
 
 
 def claim_key(unit: str, work_key: str) -> str:
@@ -33,7 +35,8 @@ class Claims:
     owner
         A name that no other process has.
     lease_seconds
-        How long a claim holds unless it is renewed, which happens three times as often.
+        How long a claim holds unless it is renewed, which happens three times as often; once a lease the dead's are
+        swept.
     """
 
     def __init__(self, store: Store, owner: str, lease_seconds: float) -> None:
@@ -41,6 +44,7 @@ class Claims:
         self._owner = owner
         self._lease = lease_seconds
         self._mine: set[str] = set()
+        self._seen: dict[str, str] = {}
         self._lock = threading.Lock()
         self._leaving = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="claims", daemon=True)
@@ -88,6 +92,15 @@ class Claims:
                 if key in self._mine:
                     self._store.put_bytes(key, self._claim())
 
+    def sweep(self) -> None:
+        """Remove others' claims that are as they were at the last sweep: called once a lease, it meets the dead's."""
+        found = {info.key: info.etag for info in self._store.list(FOLDER)}
+        with self._lock:
+            others = found.keys() - self._mine
+        dead = {key for key in others if self._seen.get(key) == found[key]}
+        self._store.delete(sorted(dead))
+        self._seen = {key: etag for key, etag in found.items() if key not in dead}
+
     def _claim(self) -> bytes:
         return json.dumps({"owner": self._owner, "until": time.time() + self._lease}).encode()
 
@@ -101,8 +114,12 @@ class Claims:
         return 0.0 if owner == self._owner else min(until - time.time(), self._lease)
 
     def _keep(self) -> None:
-        while not self._leaving.wait(self._lease / 3):
+        renewals = 0
+        while not self._leaving.wait(self._lease / _RENEWALS):
             try:
                 self.renew()
+                renewals += 1
+                if renewals % _RENEWALS == 0:
+                    self.sweep()
             except FringeflowError as error:
                 get_logger(__name__).warning("claims not renewed", reason=str(error))

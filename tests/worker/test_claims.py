@@ -78,3 +78,29 @@ def test_a_store_that_is_away_keeps_a_release_from_nothing(
     one.release(UNIT, KEY)
     one.renew()
     assert store.exists(claim_key(UNIT, KEY))
+
+
+def test_claims_of_the_dead_are_swept_and_those_of_the_living_are_not(
+    owner: Callable[..., Claims], store: Store
+) -> None:
+    dead, mine, others = (claim_key(UNIT, letter * 64) for letter in "abc")
+    owner("dead").take(UNIT, "a" * 64)
+    one, other = owner("one"), owner("other")
+    one.take(UNIT, "b" * 64)
+    other.take(UNIT, "c" * 64)
+    one.sweep()
+    assert store.exists(dead)  # for all that is known it may live
+    other.renew()
+    one.sweep()
+    assert not store.exists(dead)
+    assert store.exists(mine)
+    assert store.exists(others)
+
+
+def test_the_living_sweep_by_themselves(owner: Callable[..., Claims], store: Store) -> None:
+    owner("dead", 0.3).take(UNIT, KEY)
+    with owner("living", 0.3) as living:
+        living.take(UNIT, "b" * 64)
+        time.sleep(1.2)
+        assert not store.exists(claim_key(UNIT, KEY))
+        assert store.exists(claim_key(UNIT, "b" * 64))

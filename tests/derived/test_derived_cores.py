@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fringeflow_derived import convolved, maps, products, sources
+from fringeflow_derived import convolved, maps, packed, products, samples, sources
 from fringeflow_derived.noise import NoiseOptions
 from tests.derived.derived_support import beam_noise, galaxy, header, write
 
@@ -51,3 +51,11 @@ def test_no_byte_depends_on_the_number_of_cores_or_the_size_of_blocks(
     different = [path.name for path, other in zip(made, alone, strict=True) if path.read_bytes() != other.read_bytes()]
     assert not different
     assert len(made) == 6 + 2 * len(KINDS)
+
+
+def test_no_byte_depends_on_what_is_kept_in_memory(cube, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "MOST_VOXELS", 0)
+    monkeypatch.setattr(samples, "_KEPT_BYTES", 0)
+    made = stage(cube, tmp_path / "made", 2)
+    assert [path.read_bytes() for path in made] == [path.read_bytes() for path in alone]
+    assert not list((tmp_path / "made").glob(".mask*"))

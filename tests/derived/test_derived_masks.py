@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from fringeflow_derived.masks import StrictOptions, grow_planes, runs, strict_blocks, strict_mask, union_planes
+from fringeflow_derived.packed import PackedMask
 from fringeflow_derived.regions import Regions
 from fringeflow_derived.sources import as_source
 
@@ -158,6 +159,21 @@ def test_growth_by_channels_counts_both_sides():
     mask = bits("000010000")
     assert np.array_equal(np.stack(list(grow_planes(mask, 0, 1))), bits("000111000"))
     assert np.array_equal(np.stack(list(grow_planes(mask, 0, 2))), bits("001111100"))
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 40])
+def test_packed_masks_hold_what_is_put_in(width):
+    mask = np.random.default_rng(width).random((5, 11, width)) > 0.4
+    by_rows, by_planes = PackedMask(mask.shape), PackedMask(mask.shape)
+    assert not by_rows.rows(0, 11).any()
+    for start, stop in ((4, 11), (0, 4)):
+        by_rows.write_rows(start, mask[:, start:stop])
+    for channel in (3, 0, 1, 4, 2):
+        by_planes.write_plane(channel, mask[channel])
+    for packed in (by_rows, by_planes):
+        assert packed.rows(2, 9).dtype == bool
+        assert np.array_equal(packed.rows(2, 9), mask[:, 2:9])
+        assert all(np.array_equal(packed.plane(channel), mask[channel]) for channel in range(5))
 
 
 def test_union_counts_masks():

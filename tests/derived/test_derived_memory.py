@@ -5,8 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fringeflow_derived import convolved, maps, products, sources
-from fringeflow_derived import noise as noise_module
+from fringeflow_derived import convolved, maps, products, samples, sources
 from fringeflow_derived.masks import StrictOptions, strict_blocks
 from fringeflow_derived.noise import NoiseOptions
 from fringeflow_derived.signalfree import measure
@@ -71,7 +70,7 @@ def peak_bytes(folder, channels):
 
 def test_memory_does_not_grow_with_the_number_of_channels(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "BLOCK_BYTES", 500_000)
-    monkeypatch.setattr(noise_module, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(samples, "_KEPT_BYTES", 0)
     peak_bytes(tmp_path / "warm", 10)  # what is imported and cached on the way is not counted
     few, many = peak_bytes(tmp_path / "few", 12), peak_bytes(tmp_path / "many", 96)
     grown = (96 - 12) * 120 * 100 * 4

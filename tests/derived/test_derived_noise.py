@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from fringeflow_derived.codes import LEVELS, Codes
 from fringeflow_derived.noise import NoiseOptions, estimate
-from fringeflow_derived.robust import SIGMA_PER_MAD, Levels
+from fringeflow_derived.robust import SIGMA_PER_MAD, FloatLevels
 from fringeflow_derived.signalfree import measure
 from fringeflow_derived.sources import ScratchMask
 from tests.derived.derived_support import beam_noise
@@ -29,15 +30,23 @@ def by_hand(samples):
     return SIGMA_PER_MAD * np.median(np.abs(samples[samples < norm.isf(0.5 / len(samples)) * first]))
 
 
-def scales(samples):
-    """The package's scale of each row."""
-    levels = Levels(octaves=7)
+def by_float(samples):
+    """The package's scale of each row, with the classes that its first look at a cube uses."""
+    levels = FloatLevels(octaves=7)
     found = levels.of(np.asarray(samples, np.float32))
     return levels.scales(np.array([np.bincount(row, minlength=levels.count) for row in found]))
 
 
+def scales(samples):
+    """The package's scale of each row, with the classes that all else uses."""
+    codes = Codes(1.0)
+    found = codes.classes[codes.of(np.asarray(samples, np.float32))]
+    return LEVELS.scales(np.array([np.bincount(row, minlength=LEVELS.count) for row in found]))
+
+
+@pytest.mark.parametrize("scales", [scales, by_float])
 @pytest.mark.parametrize(("size", "within"), [(301, 0.06), (3001, 0.02), (30001, 0.006)])
-def test_robust_scale_is_what_the_words_say(size, within):
+def test_robust_scale_is_what_the_words_say(size, within, scales):
     rng = np.random.default_rng(size)
     samples = rng.normal(size=(50, size)).astype(np.float32)
     samples[:, ::5] += 4
@@ -51,16 +60,51 @@ def test_robust_scale_is_what_the_words_say(size, within):
     assert np.mean(scale / expected) == pytest.approx(1, abs=0.002)
 
 
-def test_classes_are_eighths_of_octaves_and_signs():
+def test_classes_of_floats_are_eighths_of_octaves_and_signs():
     rng = np.random.default_rng(4)
     values = (rng.choice([-1, 1], 5000) * 2.0 ** rng.uniform(-9, 9, 5000)).astype(np.float32)
-    levels = Levels(octaves=7)
+    levels = FloatLevels(octaves=7)
     half = (levels.count - 1) // 2
     fraction, exponent = np.frexp(np.abs(values).astype(float))
     place = 8 * (exponent - 1 + 7) + np.floor(8 * (2 * fraction - 1)).astype(int)
     assert levels.of(values).tolist() == (np.clip(place, 0, half - 1) + half * (values < 0)).tolist()
     special = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf], np.float32)
     assert levels.of(special).tolist() == [0, 0] + [levels.count - 1] * 4
+
+
+@pytest.mark.parametrize("typical", [1.0, 3.7e-5, 8e20])
+def test_codes_divide_by_image_and_spectrum_and_tell_tenths_of_octaves(typical):
+    rng = np.random.default_rng(5)
+    values = (rng.choice([-1, 1], 5000) * typical * 2.0 ** rng.uniform(-9, 9, 5000)).astype(np.float32)
+    image, spectrum = (2.0 ** rng.uniform(-4, 4, 5000) for _ in range(2))
+    codes = Codes(typical)
+    shifts = codes.shifts(image * typical, spectrum)
+    found = codes.classes[codes.of(values) - shifts[0] - shifts[1]]
+    place = 10 * np.log2(np.abs(values) / (typical * image * spectrum))
+    half = (LEVELS.count - 1) // 2
+    edge = np.abs(place - np.rint(place)) < 1.2 / 25  # half a code for either factor, a fifth for the float
+    lowest, highest = (
+        np.clip(np.floor(place + step) + half / 2, 0, half - 1) + half * (values < 0) for step in (-0.1, 0.1)
+    )
+    exact = np.clip(np.floor(place) + half / 2, 0, half - 1) + half * (values < 0)
+    assert np.array_equal(found[~edge], exact[~edge])
+    assert ((found >= lowest) & (found <= highest)).all()
+    assert abs(np.mean(found - exact)) < 0.005
+
+
+def test_codes_of_what_is_no_number_or_has_no_size():
+    codes = Codes(0.3)
+    special = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf], np.float32)
+    assert codes.classes[codes.of(special)].tolist() == [0, 0] + [LEVELS.count - 1] * 4
+    huge = np.array([1e38, 1e-38, -1e38, -1e-38, np.nan], np.float32)
+    half = (LEVELS.count - 1) // 2
+    for model in (2.0**-40, 1.0, 2.0**40):
+        image, spectrum = codes.bounded_image(np.array([model])), codes.bounded_spectrum(np.array([model]))
+        shifts = codes.shifts(image, spectrum)
+        found = codes.classes[codes.of(huge) - shifts[0] - shifts[1]].tolist()
+        assert found == ([half - 1, 0, 2 * half - 1, half, 2 * half] if model == 1 else found)
+        assert found[4] == 2 * half
+        assert [level // half for level in found[:4]] == [0, 0, 1, 1]
 
 
 def test_robust_scale_does_not_depend_on_the_unit_nor_on_the_order():

@@ -39,7 +39,7 @@ class Convolver:
         offsets = np.arange(-reach, reach + 1)
         image[np.ix_(offsets % self._padded[0], offsets % self._padded[1])] = inner
         self._transform = fft.rfft2(image)
-        self._last: tuple[Array, Array] | None = None
+        self._last: tuple[Array, Array, Array] | None = None
 
     def __call__(self, image: Array, nan_treatment: NanTreatment = "interpolate") -> tuple[Array, Array]:
         """Convolve one image; may be called from several threads at once.
@@ -62,24 +62,37 @@ class Convolver:
             float32, 0 to 1 on the whole array: the share of each new beam that rests on data.
         """
         valid = np.isfinite(image)
-        coverage = self.coverage(valid)
+        _, coverage, weight = self._footprint(valid)
         if not valid.any():
             return np.full(self._shape, np.nan, np.float32), coverage
-        smoothed = self._convolve(np.where(valid, image, np.float32(0)))
+        smoothed = self._convolve(np.where(valid, image, np.float32(0)).astype(np.float32, copy=False))
         if nan_treatment == "interpolate":
-            smoothed /= np.maximum(coverage, MIN_WEIGHT)
-        smoothed[~valid] = np.nan
+            smoothed /= weight
+        else:
+            np.copyto(smoothed, np.float32(np.nan), where=~valid)
         return smoothed, coverage
 
     def coverage(self, valid: Array) -> Array:
-        """Return the convolved footprint; consecutive channels mostly share it, so the last one is kept."""
+        """Return the convolved footprint."""
+        return self._footprint(valid)[1]
+
+    def _footprint(self, valid: Array) -> tuple[Array, Array, Array]:
+        """Return `valid`, its coverage and the weights that results are divided by, NaN where blank.
+
+        Consecutive channels mostly share them, so the last ones are kept.
+        """
         last = self._last
         if last is None or not np.array_equal(valid, last[0]):
-            last = self._last = valid, np.clip(self._convolve(valid.astype(np.float32)), 0.0, 1.0)
-        return last[1]
+            coverage = np.clip(self._convolve(valid.astype(np.float32)), 0.0, 1.0)
+            weight = np.where(valid, np.maximum(coverage, MIN_WEIGHT), np.float32(np.nan)).astype(np.float32)
+            last = self._last = valid, coverage, weight
+        return last
 
     def _convolve(self, image: Array) -> Array:
-        product = fft.rfft2(np.asarray(image, np.float32), s=self._padded)
+        # Axis by axis, so that rows of padding are not transformed along the other.
+        (height, width), (rows, columns) = self._shape, self._padded
+        product = fft.fft(fft.rfft(image, n=columns, axis=1), n=rows, axis=0, overwrite_x=True)
         product *= self._transform
-        result: Array = fft.irfft2(product, s=self._padded, overwrite_x=True)[: self._shape[0], : self._shape[1]]
+        part = fft.ifft(product, axis=0, overwrite_x=True)[:height]
+        result: Array = fft.irfft(part, n=columns, axis=1, overwrite_x=True)[:, :width]
         return result

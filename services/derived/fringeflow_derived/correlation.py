@@ -45,7 +45,7 @@ def measure(
     sigmas = as_source(noise)
     lags = min(MAX_LAG, residuals.shape[0] - 1)
     sums = np.zeros((lags + 1, 4))  # products, squares of either side, count
-    recent: deque[tuple[Array, Array, Array]] = deque(maxlen=lags + 1)
+    recent: deque[tuple[Array, float, Array]] = deque(maxlen=lags + 1)
     stride = max(1, math.floor(math.sqrt(4 * pixels_per_beam / math.pi) / 2.5))
     chosen = np.s_[::stride, ::stride]
     for channel in range(residuals.shape[0]):
@@ -54,7 +54,7 @@ def measure(
         if signals is not None:
             valid &= ~signals.plane(channel)[chosen].astype(bool)
         filled = np.where(valid, scaled, 0.0)
-        recent.appendleft((filled, filled * filled, valid.astype(np.float64)))
+        recent.appendleft((filled, float(np.einsum("ij,ij->", filled, filled)), valid))
         for lag, before in enumerate(recent):
             if lag:
                 sums[lag] += _products(*before, *recent[0])
@@ -105,9 +105,14 @@ def response_sigma(dv: float, rho: tuple[float, ...]) -> float:
     return dv / math.sqrt(2 * math.pi) * (1 + 1.18 * k + 10.4 * k**2)
 
 
-def _products(a: Array, squares_a: Array, valid_a: Array, b: Array, squares_b: Array, valid_b: Array) -> Array:
-    pairs = ((a, b), (squares_a, valid_b), (squares_b, valid_a), (valid_a, valid_b))
-    return np.array([np.einsum("ij,ij->", one, other) for one, other in pairs])
+def _products(a: Array, power_a: float, valid_a: Array, b: Array, power_b: float, valid_b: Array) -> Array:
+    """Return the sum of products of two channels, of either's squares and how many there are, where both are valid.
+
+    `power` is the sum of squares of a channel, of which few are not valid in the other one.
+    """
+    only_a, only_b = a[valid_a & ~valid_b], b[valid_b & ~valid_a]
+    squares = power_a - np.sum(only_a * only_a), power_b - np.sum(only_b * only_b)
+    return np.array([np.einsum("ij,ij->", a, b), *squares, np.count_nonzero(valid_a & valid_b)])
 
 
 def _significant(sums: Array, pixels_per_beam: float) -> tuple[float, ...]:

@@ -315,15 +315,16 @@ class _Masked:
         self._spectral = spectral
         self._channels = channels
         self._blank = mask is not None and channels is None
-        self._reached = np.ones(pixels.data.shape[1], bool) if mask is None else mask.any(axis=0)
+        self._reached = np.ones(pixels.data.shape[1], bool) if mask is None else np.asarray(mask.any(axis=0))
 
     def make(self, algorithm: str, options: Mapping[str, Any]) -> tuple[Array, Array]:
         """Return the map of these pixels and its errors."""
         values, errors = np.full((2, self._pixels.data.shape[1]), np.nan)
         kind = KINDS[algorithm].make
         if algorithm == "tpeak" and not options.get("masked"):
-            if not self._blank and self._pixels.footprint.any():
-                _put(np.s_[:], kind(self._all, channels=self._channels, **options), values, errors)
+            footprint = self._pixels.footprint
+            if not self._blank and footprint.any():
+                _put(footprint, kind(self._all, channels=self._channels, **options), values, errors)
             return values, errors
         if self._reached.any():
             _put(self._reached, kind(self._few, **options), values, errors)
@@ -341,17 +342,20 @@ class _Masked:
 
     @cached_property
     def _all(self) -> Spectra:
-        return self._spectral.spectra(self._pixels.data, None, self._pixels.noise)
+        """Spectra of all pixels with data, unmasked; few of them have blanks."""
+        return self._some(self._pixels.footprint, None)
 
     @cached_property
     def _few(self) -> Spectra:
-        reached = None if self._reached.all() else self._reached
+        """Spectra of the pixels that the mask reaches."""
+        return self._some(self._reached, self._mask)
 
-        def few(part: Array) -> Array:
-            return part if reached is None else part.compress(reached, axis=1)
-
-        mask, noise = (None if part is None else few(part) for part in (self._mask, self._pixels.noise))
-        return self._spectral.spectra(few(self._pixels.data), mask, noise)
+    def _some(self, where: Array, mask: Array | None) -> Spectra:
+        data, noise = self._pixels.data, self._pixels.noise
+        if not where.all():
+            data = data.compress(where, axis=1)
+            mask, noise = (None if part is None else part.compress(where, axis=1) for part in (mask, noise))
+        return self._spectral.spectra(data, mask, noise)
 
 
 @dataclass(frozen=True)
@@ -363,6 +367,7 @@ class _Spectral:
     rho: tuple[float, ...]
 
     def spectra(self, data: Array, mask: Array | None, noise: Array | None) -> Spectra:
+        """Return spectra of some pixels."""
         return Spectra(data, self.velocity_kms, mask, noise, self.rho, self.channel_kms)
 
 

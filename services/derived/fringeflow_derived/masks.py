@@ -173,14 +173,22 @@ def grow_planes(mask: Array | CubeSource, grow_xy: int = 0, grow_v: int = 0, cor
 
 def _dilated(plane: Array, radius: int) -> Array:
     """Return `plane` grown by a diamond."""
-    for _ in range(radius if plane.any() else 0):
-        grown = plane.copy()
-        grown[1:] |= plane[:-1]
-        grown[:-1] |= plane[1:]
-        grown[:, 1:] |= plane[:, :-1]
-        grown[:, :-1] |= plane[:, 1:]
-        plane = grown
-    return plane
+    if not radius or not plane.any():
+        return plane
+    # Most of a plane is empty: only what the growth can reach is looked at.
+    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+    reached = tuple(slice(max(0, true[0] - radius), true[-1] + radius + 1) for true in (rows, columns))
+    part = plane[reached]
+    for _ in range(radius):
+        grown = part.copy()
+        grown[1:] |= part[:-1]
+        grown[:-1] |= part[1:]
+        grown[:, 1:] |= part[:, :-1]
+        grown[:, :-1] |= part[:, 1:]
+        part = grown
+    whole = np.zeros_like(plane)
+    whole[reached] = part
+    return whole
 
 
 def union_planes(masks: Sequence[CubeSource], fraction_of_scales: float | None = None) -> UnionMask:

@@ -17,9 +17,9 @@ too small by several. Peak maps hardly feel the mask; broad masks spare the sums
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Spectra:
         Correlation of the noise over channels (`correlation.measure`).
     channel_kms
         Channel width; from the velocities if there are two or more.
+    shared
+        What functions of these spectra keep for one another.
     """
 
     data: Array
@@ -55,6 +57,7 @@ class Spectra:
     noise: Array | None = None
     rho: tuple[float, ...] = (1.0,)
     channel_kms: float | None = None
+    shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def dv(self) -> float:

@@ -14,14 +14,10 @@ import numpy as np
 from scipy import ndimage, sparse
 
 from fringeflow_derived import fields
-from fringeflow_derived.parallel import ordered
-from fringeflow_derived.robust import Levels
-from fringeflow_derived.sources import Array, CubeSource, Shape, as_source, row_blocks
+from fringeflow_derived.codes import LEVELS
+from fringeflow_derived.samples import CodedSamples
+from fringeflow_derived.sources import Array, CubeSource, Shape, as_source
 
-_LEVELS = Levels(octaves=7)
-_ALL_LEVELS = Levels(octaves=100)
-_BYTES_PER_VOXEL = 32
-_KEPT_BYTES = 128_000_000
 _BOXES_AT_ONCE = 1000
 _CHANNELS_AT_EDGE = 4
 """A box over a corner of the array has a quarter of its pixels."""
@@ -126,20 +122,22 @@ class Samples:
         rows: int | None = None,
         cores: int = 1,
     ) -> None:
-        self._data = as_source(data)
+        source = as_source(data)
         self.options = options or NoiseOptions()
-        self.shape = self._data.shape
-        self._cores = cores
+        self.shape = source.shape
         self._box = self.options.box or math.ceil(2.5 * math.sqrt(pixels_per_beam))
         self._half = self._box // 2
         self._stride = self.options.substride or max(1, math.floor(beam_diameter_pixels(pixels_per_beam) / 2.5))
-        self._blocks = self._whole_strides(rows)
-        self._kept: dict[int, Array] = {}
-        self._footprint = np.zeros(self.shape[1:], bool)
-        self._typical = self._survey()
+        self._samples = CodedSamples(source, self._stride, rows, cores)
+        self._footprint = self._samples.footprint
         self._centres = self._find_centres()
 
-    def estimate(self, signal: Array | CubeSource | None = None, iterations: int | None = None) -> NoiseModel:
+    def estimate(
+        self,
+        signal: Array | CubeSource | None = None,
+        iterations: int | None = None,
+        start: NoiseModel | None = None,
+    ) -> NoiseModel:
         """Return the noise where `signal` is false.
 
         Parameters
@@ -148,67 +146,46 @@ class Samples:
             Boolean, as the data in shape.
         iterations
             Refinements, in place of the option's.
+        start
+            What to refine; None: the same noise everywhere.
 
         Returns
         -------
         NoiseModel
             Finite wherever any channel of the cube is (derived specification, W10), in the cube's unit.
         """
-        left_out = None if signal is None else _LeftOut(as_source(signal), self._blocks, self._stride, bool(self._kept))
-        model = NoiseModel(np.where(self._footprint, self._typical, np.nan), np.ones(self.shape[0]))
+        typical, codes = self._samples.typical, self._samples.codes
+        image, spectrum = np.where(self._footprint, typical, np.nan), np.ones(self.shape[0])
+        if start is not None:
+            image, spectrum = start.image, start.spectrum
+        if not math.isfinite(typical):
+            return NoiseModel(image, spectrum)
+        self._samples.leave_out(None if signal is None else as_source(signal))
         for _ in range(max(1, self.options.iterations if iterations is None else iterations)):
-            image = self._image(model, left_out)
-            image *= model.image
-            model = NoiseModel(image, model.spectrum)
-            model = NoiseModel(model.image, model.spectrum * self._spectrum(model, left_out))
-        return model
+            image = codes.bounded_image(image * self._image(image, spectrum))
+            spectrum = codes.bounded_spectrum(spectrum * self._spectrum(image, spectrum))
+        return NoiseModel(image, spectrum)
 
-    def _whole_strides(self, rows: int | None) -> list[tuple[int, int]]:
-        """Return blocks of rows that start where samples do."""
-        counts = 12 * _LEVELS.count / (self.shape[0] * self._stride**2)
-        _, stop = next(row_blocks(self.shape, math.ceil(_BYTES_PER_VOXEL + counts), rows))
-        return list(row_blocks(self.shape, 1, max(1, stop // self._stride) * self._stride))
-
-    def _survey(self) -> float:
-        """Find the footprint and the typical scale; keep the samples of a cube small enough."""
-        small = math.prod(self.shape) // self._stride**2 * 4 <= _KEPT_BYTES
-        counts = np.zeros(_ALL_LEVELS.count, np.int64)
-
-        def look(block: tuple[int, int]) -> tuple[Array, Array, Array]:
-            values = self._data.rows(*block)
-            samples = np.array(values[:, :: self._stride, :: self._stride], np.float32)
-            found = np.bincount(_ALL_LEVELS.of(samples).ravel(), minlength=_ALL_LEVELS.count)
-            return np.asarray(np.isfinite(values).any(axis=0)), samples, found
-
-        for number, (finite, samples, found) in enumerate(ordered(look, self._blocks, self._cores)):
-            self._footprint[slice(*self._blocks[number])] = finite
-            counts += found
-            if small:
-                self._kept[number] = samples
-        return float(_ALL_LEVELS.scales(counts[np.newaxis])[0][0])
-
-    def _image(self, model: NoiseModel, signal: _LeftOut | None) -> Array:
-        """Return the spatial part of data / model: (ny, nx), NaN outside the footprint."""
+    def _image(self, image: Array, spectrum: Array) -> Array:
+        """Return the spatial part of the samples over image and spectrum: (ny, nx), NaN outside the footprint."""
         if not self.options.do_map:
-            total = np.zeros(_LEVELS.count, np.int64)
-            for block in self._by_channel(model, signal):
-                total += block.sum(axis=0)
-            return np.where(self._footprint, _LEVELS.scales(total[np.newaxis])[0][0], np.nan)
+            total = self._samples.by_channel(image, spectrum).sum(axis=0, keepdims=True)
+            return np.where(self._footprint, LEVELS.scales(total)[0][0], np.nan)
         wanted = self._centres[2]
         scales, counts = np.full(wanted.shape, np.nan), np.zeros(wanted.shape, int)
-        places, done, waiting = np.flatnonzero(wanted), 0, np.empty((0, _LEVELS.count), np.int32)
-        for row, found in enumerate(self._boxes(model, signal), start=1):
+        places, done, waiting = np.flatnonzero(wanted), 0, np.empty((0, LEVELS.count), np.int32)
+        for row, found in enumerate(self._boxes(image, spectrum), start=1):
             waiting = np.concatenate([waiting, found[wanted[row - 1]]])
             if len(waiting) >= _BOXES_AT_ONCE or row == len(wanted):
                 some = places[done : done + len(waiting)]
-                scales.flat[some], counts.flat[some] = _LEVELS.scales(waiting)
+                scales.flat[some], counts.flat[some] = LEVELS.scales(waiting)
                 done, waiting = done + len(waiting), waiting[:0]
         # On images too small for any full box, the fullest boxes have to do.
         enough = min(self.options.nThresh, int(counts.max(initial=0)) // 2)
         scales[counts <= enough] = np.nan
-        image = self._fill(scales, counts)
-        image[~self._footprint] = np.nan
-        return image
+        found = self._fill(scales, counts)
+        found[~self._footprint] = np.nan
+        return found
 
     def _fill(self, scales: Array, counts: Array) -> Array:
         """Return scales of boxes smoothed on every pixel."""
@@ -221,17 +198,15 @@ class Samples:
         trend *= fields.spread(scales / trend[np.ix_(ys, xs)], ys, xs, (height, width), self._box)
         return trend
 
-    def _spectrum(self, model: NoiseModel, signal: _LeftOut | None) -> Array:
-        """Return the spectral part of data / model: (nchan,), median 1 if it is smoothed."""
+    def _spectrum(self, image: Array, spectrum: Array) -> Array:
+        """Return the spectral part of the samples over image and spectrum: (nchan,), median 1 if it is smoothed."""
         channels, options = self.shape[0], self.options
         if channels == 1 or not options.do_spec:
             return np.ones(channels)
-        counts = np.zeros((channels, _LEVELS.count), np.int64)
-        for block in self._by_channel(model, signal):
-            counts += block
+        counts = self._samples.by_channel(image, spectrum)
         half = options.spec_box // 2
         pooled = [counts[max(0, channel - half) : channel + half + 1].sum(axis=0) for channel in range(channels)]
-        scales, _ = _LEVELS.scales(np.array(pooled))
+        scales, _ = LEVELS.scales(np.array(pooled))
         return _smooth_bandpass(scales, options.bandpass_smooth_window, options.bandpass_smooth_order)
 
     def _find_centres(self) -> tuple[Array, Array, Array]:
@@ -254,15 +229,15 @@ class Samples:
         inner: Array = ndimage.binary_erosion(self._footprint, np.ones((self._box, self._box)))
         return ~inner
 
-    def _boxes(self, model: NoiseModel, signal: _LeftOut | None) -> Iterator[Array]:
+    def _boxes(self, image: Array, spectrum: Array) -> Iterator[Array]:
         """Yield how many samples of each box are of which level: (columns of centres, levels), for each row of them."""
         ys, xs, _ = self._centres
         stride, half = self._stride, self._half
         columns = np.arange(0, self.shape[2], stride)
         inside = sparse.csr_array((np.abs(xs[:, np.newaxis] - columns) <= half).astype(np.int32))
         recent: deque[tuple[int, Array]] = deque()
-        total = np.zeros((len(columns), _LEVELS.count), np.int32)
-        rows = self._by_pixel(model, signal)
+        total = np.zeros((len(columns), LEVELS.count), np.int32)
+        rows = self._samples.by_pixel(image, spectrum)
         ahead = next(rows, None)
         for y in ys:
             while ahead is not None and ahead[0] <= y + half:
@@ -273,66 +248,10 @@ class Samples:
                 total -= recent.popleft()[1]
             yield inside @ total
 
-    def _by_pixel(self, model: NoiseModel, signal: _LeftOut | None) -> Iterator[tuple[int, Array]]:
-        """Yield each sampled row, and how many of the samples of each of its pixels are of which level."""
-
-        def count(number: int) -> Array:
-            levels = self._levels(number, model, signal)
-            height, width = levels.shape[1:]
-            levels += _LEVELS.count * np.arange(height * width, dtype=np.int32).reshape(height, width)
-            counts = np.bincount(levels.ravel(), minlength=height * width * _LEVELS.count)
-            return counts.reshape(height, width, -1).astype(np.int32)
-
-        for (start, _), block in zip(self._blocks, ordered(count, range(len(self._blocks)), self._cores), strict=True):
-            for i, counts in enumerate(block):
-                yield start + i * self._stride, counts
-
-    def _by_channel(self, model: NoiseModel, signal: _LeftOut | None) -> Iterator[Array]:
-        """Yield for each block how many samples of each of its channels are of which level."""
-
-        def count(number: int) -> Array:
-            levels = self._levels(number, model, signal).reshape(self.shape[0], -1)
-            return np.array([np.bincount(found, minlength=_LEVELS.count) for found in levels])
-
-        yield from ordered(count, range(len(self._blocks)), self._cores)
-
-    def _levels(self, number: int, model: NoiseModel, signal: _LeftOut | None) -> Array:
-        """Return the levels of the samples of data / model in a block."""
-        start, stop = self._blocks[number]
-        stride = self._stride
-        samples = self._kept[number] if self._kept else self._data.rows(start, stop)[:, ::stride, ::stride]
-        image = model.image[start:stop:stride, ::stride]
-        values = _product(1 / model.spectrum[:, np.newaxis, np.newaxis], 1 / image)
-        values *= samples
-        if signal is not None:
-            values[signal(number)] = np.nan
-        return _LEVELS.of(values)
-
-
-class _LeftOut:
-    """Where samples are left out, block by block; once read it is kept, if the samples are."""
-
-    def __init__(self, signal: CubeSource, blocks: list[tuple[int, int]], stride: int, keep: bool) -> None:
-        self._signal = signal
-        self._blocks = blocks
-        self._stride = stride
-        self._keep = keep
-        self._kept: dict[int, Array] = {}
-
-    def __call__(self, number: int) -> Array:
-        """Return which samples of a block are left out."""
-        found = self._kept.get(number)
-        if found is None:
-            found = self._signal.rows(*self._blocks[number])[:, :: self._stride, :: self._stride].astype(bool)
-            if self._keep:
-                self._kept[number] = found
-        return found
-
 
 def _product(first: Array, second: Array) -> Array:
-    """Return the product in single precision, rounded once."""
-    out = np.empty(np.broadcast_shapes(np.shape(first), np.shape(second)), np.float32)
-    return np.multiply(first, second, out=out, dtype=np.float64, casting="same_kind")
+    """Return the product in single precision."""
+    return np.multiply(np.asarray(first, np.float32), np.asarray(second, np.float32))
 
 
 def _places(size: int, half: int, step: int) -> Array:

@@ -6,6 +6,8 @@ See `moments` for what goes in and comes out (derived specification, sections 9.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -57,9 +59,10 @@ def tpeak(
     found = peak > -np.inf
     error = None
     if spectra.noise is not None:
-        shares, total = smooth.shares(channel, values, RIVALS_OF_HEIGHT, low)
+        sigma = smooth.sigma(channel + low)
+        shares, total = smooth.shares(channel, values, RIVALS_OF_HEIGHT * sigma)
         spread = np.sqrt(variance(shares, smooth.rho)) / total
-        error = np.where(found, smooth.sigma(channel + low) * spread, np.nan)
+        error = np.where(found, sigma * spread, np.nan)
     return np.where(found, peak, np.nan).astype(np.float64), error
 
 
@@ -69,15 +72,11 @@ def vpeak(spectra: Spectra, *, window_kms: float | None = None) -> MapPair:
     The error is that of `vquad`, and in quadrature that of a position within one channel: the scatter about the true
     velocity of the peak, where that is 5 times the noise or more.
     """
-    smooth = Smoothed(spectra, window_kms)
-    values = smooth.candidates(spectra.valid)
-    channel = np.argmax(values, axis=0)
+    peak = _Peak.of(spectra, window_kms)
     error = None
     if spectra.noise is not None:
-        _, fitted = _parabola(smooth, channel)
-        place = _place_error(smooth, channel, values, np.minimum(fitted, 1.0))
-        error = np.where(spectra.measured, spectra.dv * np.sqrt(place**2 + 1 / 12), np.nan)
-    return np.where(spectra.measured, spectra.velocity_kms[channel], np.nan).astype(np.float64), error
+        error = np.where(spectra.measured, spectra.dv * np.sqrt(peak.place_error(1.0) ** 2 + 1 / 12), np.nan)
+    return np.where(spectra.measured, spectra.velocity_kms[peak.channel], np.nan).astype(np.float64), error
 
 
 def vquad(spectra: Spectra, *, window_kms: float | None = None, maxshift: float | None = 0.5) -> MapPair:
@@ -96,11 +95,9 @@ def vquad(spectra: Spectra, *, window_kms: float | None = None, maxshift: float 
     maxshift
         Largest distance of the vertex from the peak channel, in channels; None: any.
     """
-    smooth = Smoothed(spectra, window_kms)
-    values = smooth.candidates(spectra.valid)
-    channel = np.argmax(values, axis=0)
+    peak = _Peak.of(spectra, window_kms)
+    channel, (shift, _) = peak.channel, peak.parabola
     centre = np.clip(channel, 1, max(1, len(spectra.data) - 2))
-    shift, spread = _parabola(smooth, channel)
     if len(spectra.data) < 3:
         centre, shift = channel, np.zeros(channel.shape)
     elif maxshift is not None:
@@ -109,8 +106,8 @@ def vquad(spectra: Spectra, *, window_kms: float | None = None, maxshift: float 
     velocity = np.interp(centre + shift, numbers, spectra.velocity_kms)
     error = None
     if spectra.noise is not None:
-        fitted = spread if maxshift is None else np.minimum(spread, 1.0)
-        error = np.where(spectra.measured, spectra.dv * _place_error(smooth, channel, values, fitted), np.nan)
+        place = peak.place_error(np.inf if maxshift is None else 1.0)
+        error = np.where(spectra.measured, spectra.dv * place, np.nan)
     return np.where(spectra.measured, velocity, np.nan), error
 
 
@@ -164,7 +161,7 @@ class Smoothed:
         np.copyto(found, -np.inf, where=~where)
         return found
 
-    def shares(self, channel: Array, values: Array, step: float, first: int = 0) -> tuple[Array, Array]:
+    def shares(self, channel: Array, values: Array, step: Array) -> tuple[Array, Array]:
         """Return to what extent each channel is the peak, 1 for the largest value, and the sum over channels.
 
         Parameters
@@ -174,22 +171,20 @@ class Smoothed:
         values
             (nchan, ...) -inf in channels that may not be the peak; see `candidates`.
         step
-            Standard deviations of its difference from the largest value at which a value's share falls to exp(-1/2).
-        first
-            Channel that `values` begin with.
+            By how much, times the dispersion of the difference of unit noise, a value is below the largest one when
+            its share falls to exp(-1/2).
         """
         differences = np.sqrt(2 * (1 - np.array([*self.rho, 0.0])))
         differences = np.maximum(differences, _LEAST_DIFFERENCE)
         peak = _at(values, channel)
-        unit = step * self.sigma(channel + first)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             # Far from the peak the noise is independent of it; the few channels close to it are done again.
             shares = np.ascontiguousarray(peak - values, dtype=self._spectra.data.dtype)
-            shares *= (1 / (unit * differences[-1])).astype(shares.dtype)
+            shares *= (1 / (step * differences[-1])).astype(shares.dtype)
             _gaussian(shares)
             lags = np.arange(1 - len(self.rho), len(self.rho)).reshape(-1, *[1] * channel.ndim)
             near = _within(channel + lags, len(values))
-            below = (peak - _at(values, near)) / (unit * differences[np.abs(near - channel)])
+            below = (peak - _at(values, near)) / (step * differences[np.abs(near - channel)])
             shares.reshape(-1)[_places(shares, near)] = _gaussian(below)
             shares.reshape(-1)[_places(shares, channel)] = 1
             return shares, sum_channels(shares)
@@ -224,6 +219,47 @@ class Smoothed:
         return np.where(np.isfinite(noise), noise, 0.0)
 
 
+@dataclass(frozen=True)
+class _Peak:
+    """The channel of the largest value in the mask, which several maps are made from."""
+
+    smooth: Smoothed
+    values: Array
+    channel: Array
+
+    @classmethod
+    def of(cls, spectra: Spectra, window_kms: float | None) -> _Peak:
+        """Return that of some spectra, found once."""
+        key = cls, window_kms
+        if key not in spectra.shared:
+            smooth = Smoothed(spectra, window_kms)
+            values = smooth.candidates(spectra.valid)
+            spectra.shared[key] = cls(smooth, values, np.argmax(values, axis=0))
+        found: _Peak = spectra.shared[key]
+        return found
+
+    @cached_property
+    def parabola(self) -> tuple[Array, Array]:
+        """Distance of the vertex from the peak and its uncertainty, in channels."""
+        return _parabola(self.smooth, self.channel)
+
+    def place_error(self, most: float) -> Array:
+        """Return the uncertainty of the place, in channels: that of the vertex, up to `most`, or of another peak."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.sqrt(np.minimum(self.parabola[1], most) ** 2 + self._elsewhere))
+
+    @cached_property
+    def _elsewhere(self) -> Array:
+        """Mean square distance of the channels that may be the true peak."""
+        step = RIVALS_IN_PLACE * self.smooth.sigma(self.channel)
+        shares, total = self.smooth.shares(self.channel, self.values, step)
+        away = (np.arange(len(shares)).reshape(-1, *[1] * self.channel.ndim) - self.channel).astype(shares.dtype)
+        away *= away
+        away[away <= 1] = 0  # the parabola takes care of the channels on either side
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sum_channels(np.multiply(shares, away, out=away)) / total)
+
+
 def box_weights(channels: float) -> Array:
     """Return the weights, of unit sum, of a centred box `channels` wide: an odd number, the outermost fractional."""
     if channels <= 1:
@@ -255,16 +291,6 @@ def _places(values: Array, channel: Array) -> Array:
 def _within(channel: Array, channels: int) -> Array:
     """Return the nearest channel of the band; as `numpy.clip`, which takes long for short arrays."""
     return np.asarray(np.minimum(np.maximum(channel, 0), channels - 1))
-
-
-def _place_error(smooth: Smoothed, channel: Array, values: Array, fitted: Array) -> Array:
-    """Return the uncertainty of a peak's place, in channels: `fitted` close by, or of another channel further off."""
-    shares, total = smooth.shares(channel, values, RIVALS_IN_PLACE)
-    away = (np.arange(len(shares)).reshape(-1, *[1] * channel.ndim) - channel).astype(shares.dtype)
-    away *= away
-    away[away <= 1] = 0  # the parabola takes care of the channels on either side
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.sqrt(fitted**2 + sum_channels(shares * away) / total))
 
 
 def _parabola(smooth: Smoothed, channel: Array) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ Knows FITS files; what they hold is made by `signalfree` and `masks`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from astropy.io import fits
 
 from fringeflow.errors import DataError
 from fringeflow.fitsio import write_cube
-from fringeflow_derived import headers
+from fringeflow_derived import headers, packed
 from fringeflow_derived.cubes import FitsCube
 from fringeflow_derived.headers import Stamp, no_stamp
 from fringeflow_derived.masks import StrictOptions, grow_planes, strict_blocks, union_planes
@@ -216,10 +217,12 @@ class _Counted:
 
 @contextmanager
 def _scratch_masks(folder: Path) -> Iterator[Callable[[Shape], MaskStore]]:
-    """Give a function that makes room for a mask in `folder`; all of it is gone at the end."""
+    """Give a function that makes room for a mask, in `folder` if it is large; all of it is gone at the end."""
     made: list[ScratchMask] = []
 
-    def store(shape: Shape) -> ScratchMask:
+    def store(shape: Shape) -> MaskStore:
+        if math.prod(shape) <= packed.MOST_VOXELS:
+            return packed.PackedMask(shape)
         made.append(ScratchMask(folder / f".mask{len(made)}.raw", shape))
         return made[-1]
 

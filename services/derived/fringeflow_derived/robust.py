@@ -21,38 +21,19 @@ _SIGN = 0x100 << _MANTISSA_BITS
 
 
 class Levels:
-    """Classes of size and sign, 8 to the octave: a float's exponent and the first bits of its mantissa.
+    """Classes of size and sign: positive samples of each size, negative ones, and one class for what does not count.
 
     Parameters
     ----------
-    octaves
-        Sizes from ``2**-octaves`` to ``2**octaves`` are told apart; what is smaller or larger counts with the
-        smallest or the largest.
+    edges
+        Ascending; what is smaller or larger counts with the smallest or the largest.
     """
 
-    def __init__(self, octaves: int) -> None:
-        self._lowest = (127 - octaves) << _MANTISSA_BITS
-        self._half = 2 * octaves << _MANTISSA_BITS
+    def __init__(self, edges: Array) -> None:
+        self._half = len(edges) - 1
         self.count = 2 * self._half + 1
-        """Number of classes: positive, negative, and one for values that are not finite."""
-        edges = np.arange(self._lowest, self._lowest + self._half + 1, dtype=np.int32) << _SHIFT
-        self._edges: Array = edges.view(np.float32).astype(np.float64)
-        self._edges[0] = 0.0
-        self._classes = self._of_every_code()
-
-    def of(self, values: Array) -> Array:
-        """Return the class of each value (float32), int32."""
-        codes = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32) >> _SHIFT
-        return self._classes.take(codes)
-
-    def _of_every_code(self) -> Array:
-        """Return the class of each code: sign, exponent and first bits of the mantissa of a float."""
-        codes = np.arange(2 * _SIGN, dtype=np.int32)
-        size = codes % _SIGN
-        found: Array = np.clip(size - self._lowest, 0, self._half - 1)
-        found[codes > _SIGN] += self._half  # what is -0 is not negative
-        found[size >= _NOT_FINITE] = self.count - 1
-        return found
+        """Number of classes."""
+        self._edges = np.concatenate([[0.0], edges[1:]])
 
     def scales(self, counts: Array) -> tuple[Array, Array]:
         """Return the "negative-first" scale of groups of samples (derived specification, section 6.2).
@@ -100,3 +81,34 @@ class Levels:
         before = np.where(level > 0, cumulative[rows, level - 1], 0.0)
         share = (size - self._edges[level]) / (self._edges[level + 1] - self._edges[level])
         return np.asarray(before + np.minimum(share, 1.0) * (cumulative[rows, level] - before))
+
+
+class FloatLevels(Levels):
+    """Classes 8 to the octave that need no arithmetic: a float's exponent and the first bits of its mantissa.
+
+    Parameters
+    ----------
+    octaves
+        Sizes from ``2**-octaves`` to ``2**octaves`` are told apart.
+    """
+
+    def __init__(self, octaves: int) -> None:
+        self._lowest = (127 - octaves) << _MANTISSA_BITS
+        half = 2 * octaves << _MANTISSA_BITS
+        edges = np.arange(self._lowest, self._lowest + half + 1, dtype=np.int32) << _SHIFT
+        super().__init__(edges.view(np.float32).astype(np.float64))
+        self._classes = self._of_every_code()
+
+    def of(self, values: Array) -> Array:
+        """Return the class of each value (float32), int32."""
+        codes = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32) >> _SHIFT
+        return self._classes.take(codes)
+
+    def _of_every_code(self) -> Array:
+        """Return the class of each code: sign, exponent and first bits of the mantissa of a float."""
+        codes = np.arange(2 * _SIGN, dtype=np.int32)
+        size = codes % _SIGN
+        found: Array = np.clip(size - self._lowest, 0, self._half - 1)
+        found[codes > _SIGN] += self._half  # what is -0 is not negative
+        found[size >= _NOT_FINITE] = self.count - 1
+        return found

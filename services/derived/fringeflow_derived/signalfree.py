@@ -59,8 +59,9 @@ def measure(
         return Measured(model, correlation.measure(cube, model, pixels_per_beam=pixels_per_beam))
     model = samples.estimate(iterations=_FIRST_ITERATIONS)
     signal = _Signal(cube, pixels_per_beam, store, rows, cores)
-    for left in range(rounds, 0, -1):
-        model = samples.estimate(signal.find(model), iterations=None if left == 1 else _FIRST_ITERATIONS)
+    for _ in range(rounds - 1):
+        model = samples.estimate(signal.find(model), iterations=1, start=model)
+    model = samples.estimate(signal.find(model))
     rho = correlation.measure(cube, model, signal=signal.mask, pixels_per_beam=pixels_per_beam)
     return Measured(model, rho)
 

@@ -39,8 +39,18 @@ def _credentials(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bucket(gateway: Gateway) -> StoreSettings:
-    return new_bucket(gateway)
+def bucket(gateway: Gateway) -> Iterator[StoreSettings]:
+    settings = new_bucket(gateway)
+    yield settings
+    forget_topics(gateway, settings)
+
+
+def forget_topics(gateway: Gateway, settings: StoreSettings) -> None:
+    """Delete the topics of a bucket: Ceph would try for ever, and without a pause, to deliver what nobody hears."""
+    client, name = gateway.client("sns"), settings.url.split("/")[2]
+    for topic in client.list_topics()["Topics"]:
+        if topic["TopicArn"].endswith(name):
+            client.delete_topic(TopicArn=topic["TopicArn"])
 
 
 class Ear:
@@ -71,7 +81,7 @@ class Ear:
 
 
 @pytest.fixture(scope="module")
-def ear(gateway: Gateway, broker: Broker) -> Ear:
+def ear(gateway: Gateway, broker: Broker) -> Iterator[Ear]:
     """The ear at a bucket that has been set up."""
     ear = Ear(broker, new_bucket(gateway))
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +89,8 @@ def ear(gateway: Gateway, broker: Broker) -> Ear:
             patch.setenv(name, value)
         said = list(BucketAdmin(ear.settings).setup(Push(broker.url, "bucket-notices")))
     assert "made" in said[0]
-    return ear
+    yield ear
+    forget_topics(gateway, ear.settings)
 
 
 def test_what_any_client_puts_is_heard_on_the_broker(gateway: Gateway, ear: Ear) -> None:

@@ -27,6 +27,7 @@ _BITPIX: Mapping[PixelType, tuple[int, str]] = {"float32": (-32, ">f4"), "int16"
 _STRUCTURE = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|DATAMAX|DATAMIN|END"
 )
+_REMARKS = frozenset({"COMMENT", "HISTORY", ""})
 _PREFIX = "fringeflow: "
 _PIECE = 72 - len(_PREFIX) - 1
 
@@ -197,12 +198,10 @@ def provenance(
     inputs
         Name of a dropped input -> its sha256.
     """
-    kept = [line for line in header.get("HISTORY", []) if not str(line).startswith(_PREFIX)]
+    kept = [str(line) for line in header.get("HISTORY", []) if not str(line).startswith(_PREFIX)]
     header.remove("HISTORY", ignore_missing=True, remove_all=True)
     header["FFUNIT"] = (unit[:68], "unit that made this" if len(unit) < 45 else "")
     header["FFKEY"] = work_key
-    for line in kept:
-        header.add_history(line)
     sections: Mapping[str, Mapping[str, Any]] = {
         "unit": {"id": unit, "work_key": work_key},
         "software": software,
@@ -212,10 +211,9 @@ def provenance(
     for section, entries in sections.items():
         for name in sorted(entries):
             text = f"{section} {json.dumps(name)} {json.dumps(entries[name], sort_keys=True)}"
-            pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
-            for piece in pieces[:-1]:
-                header.add_history(f"{_PREFIX}{piece}&")
-            header.add_history(_PREFIX + pieces[-1])
+            pieces = [_PREFIX + text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+            kept += [f"{piece}&" for piece in pieces[:-1]] + pieces[-1:]
+    header.extend([("HISTORY", line) for line in kept], end=True)
 
 
 def read_provenance(header: fits.Header) -> dict[str, dict[str, Any]]:
@@ -261,15 +259,19 @@ def _limits(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def _framed(header: fits.Header, bitpix: int, shape: tuple[int, ...]) -> fits.Header:
-    cards = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", bitpix), ("NAXIS", len(shape))])
-    for axis, length in enumerate(reversed(shape), start=1):
-        cards[f"NAXIS{axis}"] = int(length)
-    cards.extend([card for card in header.cards if not _STRUCTURE.fullmatch(card.keyword)], strip=False)
-    cards["DATAMAX"] = (0.0, "largest finite value")
-    cards["DATAMIN"] = (0.0, "smallest finite value")
-    cards["DATASUM"] = ("0", "checksum of the data")
-    cards["CHECKSUM"] = ("0" * 16, "checksum of the whole")
-    return cards
+    """Return `header` as that of an array, with room for what is known at the end; comments stay behind."""
+    described = [card for card in header.cards if not _STRUCTURE.fullmatch(card.keyword)]
+    remarks = [card for card in described if card.keyword in _REMARKS]
+    return fits.Header(
+        [
+            *(("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", bitpix), ("NAXIS", len(shape))),
+            *((f"NAXIS{axis}", int(length)) for axis, length in enumerate(reversed(shape), start=1)),
+            *(card for card in described if card.keyword not in _REMARKS),
+            *(("DATAMAX", 0.0, "largest finite value"), ("DATAMIN", 0.0, "smallest finite value")),
+            *(("DATASUM", "0", "checksum of the data"), ("CHECKSUM", "0" * 16, "checksum of the whole")),
+            *remarks,
+        ]
+    )
 
 
 def _finished(cards: fits.Header, room: int, datasum: int, limits: tuple[float, float]) -> bytes:

@@ -21,7 +21,8 @@ class Planes:
     """A FITS image opened for reading by planes, whatever the order of its axes and however many are degenerate.
 
     `header` describes the axes that remain: two celestial ones and, for a cube, the spectral one as the third;
-    `shape` is (planes, y, x), with one plane for an image; `bits` is BITPIX. Use as a context manager.
+    `shape` is (planes, y, x), with one plane for an image; `bits` is BITPIX; `is_plain` tells whether the pixels lie in
+    the file as they are, uncompressed. Use as a context manager.
 
     Parameters
     ----------
@@ -46,12 +47,13 @@ class Planes:
         except OSError as error:
             raise CorruptInputError(f"{path} is not a FITS file: {error}", remedy="make it again") from error
         try:
-            self._hdu = _image_of(self.hdus, path)
-            original = self._hdu.header
+            self.hdu = _image_of(self.hdus, path)
+            original = self.hdu.header
             self._spectral = _spectral_axis(original, path)
         except BaseException:
             self.hdus.close()
             raise
+        self.is_plain = not isinstance(self.hdu, fits.CompImageHDU) and not _is_gzipped(path)
         self.bits = int(original["BITPIX"])
         self.is_cube = self._spectral is not None
         depth = original[f"NAXIS{self._spectral}"] if self._spectral else 1
@@ -76,9 +78,14 @@ class Planes:
         """Return plane `index`, shape (y, x), in native byte order; blanks are NaN."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        axes = self._hdu.header["NAXIS"]
+        axes = self.hdu.header["NAXIS"]
         chosen = [index if axis == self._spectral else 0 for axis in range(axes, 2, -1)]
-        return np.asarray(self._hdu.section[(*chosen, slice(None), slice(None))], dtype=np.float32)
+        return np.asarray(self.hdu.section[(*chosen, slice(None), slice(None))], dtype=np.float32)
+
+
+def _is_gzipped(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _image_of(hdus: fits.HDUList, path: Path) -> Any:
@@ -111,16 +118,19 @@ def _spectral_axis(header: fits.Header, path: Path) -> int | None:
 def _without_extra_axes(original: fits.Header, spectral: int | None) -> fits.Header:
     """Return the header with axes 1, 2 and, as the third, the spectral one."""
     moved = {1: 1, 2: 2} | ({spectral: 3} if spectral else {})
-    header = fits.Header()
-    for card in original.copy(strip=True).cards:
-        keyword = _on_axes(card.keyword, moved)
-        if keyword == card.keyword:
-            header.append(card, end=True)
-        elif keyword:
-            header.append((keyword, card.value, card.comment), end=True)
+    header = original.copy(strip=True)
+    if any(_on_axes(card.keyword, moved) != card.keyword for card in header.cards):
+        header = fits.Header(list(_moved_cards(header, moved)))
     if "WCSAXES" in header:
         header["WCSAXES"] = len(moved)
     return header
+
+
+def _moved_cards(header: fits.Header, moved: Mapping[int, int]) -> Iterator[fits.Card]:
+    for card in header.cards:
+        keyword = _on_axes(card.keyword, moved)
+        if keyword:
+            yield card if keyword == card.keyword else fits.Card(keyword, card.value, card.comment)
 
 
 def _on_axes(keyword: str, moved: Mapping[int, int]) -> str | None:

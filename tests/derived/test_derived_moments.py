@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fringeflow.errors import DataError
-from fringeflow_derived import correlation, maps, moments, peaks
+from fringeflow_derived import correlation, moments, peaks
+from fringeflow_derived.collapse import Inputs, Wanted, compute
+from fringeflow_derived.kinds import KINDS, options_of, width_kms
 from fringeflow_derived.moments import Spectra
 from fringeflow_derived.sources import as_source
 
@@ -99,14 +101,8 @@ def test_w17_tpeak_looks_in_every_channel_of_the_range_and_the_last_one():
     data[4, 1] = 7.0
     mask = np.zeros((6, 1, 3), bool)
     mask[2, 0, 0] = mask[4, 0, 0] = True
-    [(values, _)] = maps.compute(
-        as_source(data[:, None]),
-        None,
-        {"m": as_source(mask)},
-        [("tpeak", "m", {})],
-        velocity_kms=np.arange(6.0),
-        channel_kms=1.0,
-    )
+    inputs = Inputs(as_source(data[:, None]), None, {"m": as_source(mask)}, np.arange(6.0), channel_kms=1.0)
+    [(values, _)] = compute(inputs, [Wanted("tpeak", "m")])
     assert values[0].tolist() == [0.0, 7.0, 0.0]
     assert peaks.tpeak(Spectra(data, np.arange(6.0), mask[:, 0]), masked=True)[0][0] == 0.0
 
@@ -239,7 +235,7 @@ def test_w24_response_is_taken_off_in_quadrature():
 def test_a_cube_without_noise_has_maps_without_errors():
     """W7c: the reference crashes."""
     spectra = Spectra(TRUTH[:, None], V)
-    for kind in maps.KINDS.values():
+    for kind in KINDS.values():
         values, errors = kind.make(spectra)
         assert np.isfinite(values).all()
         assert errors is None
@@ -274,7 +270,7 @@ def test_a_shifted_axis_shifts_velocities_and_nothing_else(line, shift):
 @given(lines)
 def test_flipping_the_axis_changes_nothing(line):
     data, noise = a_line(line), np.full((25, 1), 0.01)
-    for kind in maps.KINDS.values():
+    for kind in KINDS.values():
         here = kind.make(Spectra(data, V, None, noise, (1.0, 0.5, 0.2)))
         there = kind.make(Spectra(data[::-1], V[::-1], None, noise, (1.0, 0.5, 0.2)))
         assert there[0] == pytest.approx(here[0], rel=1e-6, abs=1e-6, nan_ok=True)
@@ -285,7 +281,7 @@ def test_flipping_the_axis_changes_nothing(line):
 @given(lines, st.floats(0.01, 100))
 def test_scaling_scales_intensities_only(line, factor):
     data, noise = a_line(line), np.full((25, 1), 0.01)
-    for name, kind in maps.KINDS.items():
+    for name, kind in KINDS.items():
         here = kind.make(Spectra(data, V, None, noise))
         there = kind.make(Spectra(factor * data, V, None, factor * noise))
         expected = factor if name in ("mom0", "tpeak") else 1.0
@@ -302,20 +298,11 @@ def test_maps_are_bit_identical_whatever_the_blocks(rows):
     data[3, 10] = np.nan
     noise = (1 + 0.1 * rng.random(data.shape)).astype(np.float32)
     mask = data > 1.5
-    wanted = [(name, which, {}) for name in maps.KINDS for which in ("m", None)] + [("tpeak", "m", {"window_kms": 5.0})]
-    results = [
-        maps.compute(
-            as_source(data),
-            as_source(noise),
-            {"m": as_source(mask)},
-            wanted,
-            velocity_kms=np.arange(12) * 2.5,
-            channel_kms=2.5,
-            rho=(1.0, 0.4),
-            rows=size,
-        )
-        for size in (rows, None)
-    ]
+    wanted = [Wanted(name, which) for name in KINDS for which in ("m", None)]
+    wanted.append(Wanted("tpeak", "m", {"window_kms": 5.0}))
+    sources = (as_source(data), as_source(noise), {"m": as_source(mask)})
+    inputs = Inputs(*sources, np.arange(12) * 2.5, channel_kms=2.5, rho=(1.0, 0.4))
+    results = [compute(inputs, wanted, rows=size) for size in (rows, None)]
     for (a, ea), (b, eb) in zip(*results, strict=True):
         assert a.tobytes() == b.tobytes()
         assert ea.tobytes() == eb.tobytes()
@@ -325,7 +312,7 @@ def test_maps_are_bit_identical_whatever_the_blocks(rows):
 def test_few_channels(channels):
     data = np.ones((channels, 4))
     spectra = Spectra(data, np.arange(float(channels)), None, np.full_like(data, 0.1), channel_kms=1.0)
-    for name, kind in maps.KINDS.items():
+    for name, kind in KINDS.items():
         values, errors = kind.make(spectra)
         assert values.shape == errors.shape == (4,)
         if name != "mom2" or channels > 1:
@@ -334,17 +321,17 @@ def test_few_channels(channels):
 
 def test_widths_have_units():
     """W14: the reference ignores a width given as text."""
-    assert maps.width_kms("12.5km/s") == 12.5
-    assert maps.width_kms("2500 m/s") == 2.5
-    assert maps.width_kms(3) == 3.0
+    assert width_kms("12.5km/s") == 12.5
+    assert width_kms("2500 m/s") == 2.5
+    assert width_kms(3) == 3.0
     for wrong in ("12 furlongs", "-3km/s", "km/s"):
         with pytest.raises(DataError, match="velocity width"):
-            maps.width_kms(wrong)
+            width_kms(wrong)
 
 
 def test_unknown_options_are_named():
     """W19: the reference ignores them."""
     with pytest.raises(DataError, match="no option 'windw'"):
-        maps.options_of("tpeak", {"windw": 3})
+        options_of("tpeak", {"windw": 3})
     with pytest.raises(DataError, match="'mom9'"):
-        maps.options_of("mom9", {})
+        options_of("mom9", {})

@@ -7,6 +7,7 @@ from astropy.io import fits
 from fringeflow.errors import CorruptInputError, DataError
 from fringeflow_derived import maps, masks, products, signalfree
 from fringeflow_derived.cubes import FitsCube
+from fringeflow_derived.kinds import KINDS
 from fringeflow_derived.maps import Request
 from fringeflow_derived.masks import StrictOptions
 from fringeflow_derived.products import BroadOptions
@@ -43,7 +44,7 @@ def strict(cube, noise, tmp_path):
 def request_all(folder, options=None):
     return [
         Request(name, "m", folder / f"{name}.fits", folder / f"e{name}.fits", (options or {}).get(name, {}))
-        for name in maps.KINDS
+        for name in KINDS
     ]
 
 
@@ -69,8 +70,8 @@ def test_maps_and_their_headers(cube, noise, strict, tmp_path):
     facts = maps.write(cube, noise, {"m": strict}, request_all(tmp_path))
     mom0, mom1 = fits.open(tmp_path / "mom0.fits")[0], fits.open(tmp_path / "mom1.fits")[0]
     assert mom0.data.shape == SHAPE[1:]
-    assert [fits.getheader(tmp_path / f"{name}.fits")["BUNIT"] for name in maps.KINDS] == [
-        kind.bunit for kind in maps.KINDS.values()
+    assert [fits.getheader(tmp_path / f"{name}.fits")["BUNIT"] for name in KINDS] == [
+        kind.bunit for kind in KINDS.values()
     ]
     assert fits.getheader(tmp_path / "emom1.fits")["BTYPE"] == "Moment1 Error"
     assert mom1.header["CHANWDTH"] == 2500
@@ -105,7 +106,7 @@ def test_the_way_an_axis_is_written_does_not_matter(case, tmp_path):
         noise = write(folder / "noise.fits", np.full(SHAPE, 0.1), head)
         products.strict_mask(cube, noise, folder / "strict.fits", folder)
         maps.write(cube, noise, {"m": folder / "strict.fits"}, request_all(folder))
-        found.append([fits.getdata(folder / f"{e}{kind}.fits") for kind in maps.KINDS for e in ("", "e")])
+        found.append([fits.getdata(folder / f"{e}{kind}.fits") for kind in KINDS for e in ("", "e")])
     for first, second in zip(*found, strict=True):
         assert second == pytest.approx(first, rel=1e-4, abs=1e-4, nan_ok=True)
 

@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 from astropy.io import fits
 
-from fringeflow.errors import CorruptInputError, DataError
+from fringeflow.errors import DataError
 from fringeflow.fitsplanes import Planes
 from fringeflow_derived import formats, spectral
 from fringeflow_derived.beams import Beam, kelvin_per_jansky
@@ -55,23 +55,20 @@ class FitsCube:
         self.path = path
         self._life = ExitStack()
         with ExitStack() as life:
-            if not formats.is_plain(path):
-                path = formats.to_plain(path, Path(life.enter_context(TemporaryDirectory(prefix="fringeflow-cube-"))))
-            self._raw = life.enter_context(closing(self._open(path)))
+            planes = None if path.is_dir() else life.enter_context(Planes(path))
+            if planes is None or not planes.is_plain:
+                folder = Path(life.enter_context(TemporaryDirectory(prefix="fringeflow-cube-")))
+                planes = life.enter_context(Planes(formats.to_plain(path, folder)))
+            self._raw = life.enter_context(closing(self._of(planes)))
             self._life = life.pop_all()
 
-    def _open(self, path: Path) -> RawCube:
-        with Planes(path) as planes:
-            self.header: fits.Header = planes.header
-            self.is_cube = planes.is_cube
-            self.shape: Shape = planes.shape
-            image = next(hdu for hdu in planes.hdus if hdu.is_image and hdu.header["NAXIS"] >= 2)
-            offset, bitpix = int(image.fileinfo()["datLoc"]), int(image.header["BITPIX"])
-            self._scale = _Scale.of(image.header)
-            self.beams = _beams(planes.hdus, self.shape[0])
-        if path.stat().st_size < offset + math.prod(self.shape) * abs(bitpix) // 8:
-            raise CorruptInputError(f"{self.path} is shorter than its header says", remedy="make it again")
-        return RawCube(path, self.shape, _DISK_TYPES[bitpix], offset)
+    def _of(self, planes: Planes) -> RawCube:
+        self.header: fits.Header = planes.header
+        self.is_cube = planes.is_cube
+        self.shape: Shape = planes.shape
+        self._scale = _Scale.of(planes.hdu.header)
+        self.beams = _beams(planes.hdus, self.shape[0])
+        return RawCube(planes.path, self.shape, _DISK_TYPES[planes.bits], int(planes.hdu.fileinfo()["datLoc"]))
 
     def __enter__(self) -> Self:
         return self

@@ -24,16 +24,6 @@ from fringeflow.fitsplanes import Planes
 from fringeflow_derived.sources import Array
 
 
-def is_plain(path: Path) -> bool:
-    """Return whether `path` is a FITS file whose pixels lie in it as they are, or nothing at all."""
-    if path.is_dir() or path.suffix in (".gz", ".fz"):
-        return False
-    if not path.is_file():
-        return True
-    with path.open("rb") as file:
-        return file.read(2) != b"\x1f\x8b" and not _is_tiled(path)
-
-
 def to_plain(path: Path, folder: Path) -> Path:
     """Write a compressed FITS file or a CASA image as a plain FITS file into `folder` and return its path.
 
@@ -92,15 +82,6 @@ def _fetch(base: str, key: str, out: Path) -> None:
                 file.write(chunk)
     except (BaseError, OSError) as error:
         raise MissingInputError(f"{base}/{key} cannot be read: {error}") from error
-
-
-def _is_tiled(path: Path) -> bool:
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            image = next((hdu for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2), None)
-            return isinstance(image, fits.CompImageHDU)
-    except OSError:
-        return False  # whoever reads it says what is wrong
 
 
 def _from_casa(path: Path, out: Path) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from astropy.io import fits
 
-from fringeflow import fitsio, names
+from fringeflow import fitsio, names, software
 from fringeflow.errors import DataError
 from fringeflow.jobs.order import Job, Order
-from fringeflow_derived import convolved, flat, maps, prior, products, shuffled, vfield
+from fringeflow_derived import convolved, flat, kinds, maps, prior, products, shuffled, vfield
 from fringeflow_derived.convolved import ConvolveOptions
 from fringeflow_derived.headers import Stamp
 from fringeflow_derived.masks import StrictOptions
@@ -133,7 +131,7 @@ def _shuffled(job: Job, order: Order) -> None:
 def _hybrid(job: Job, order: Order) -> None:
     files = [job.scratch / name for name in order.unit.outputs]
     given = {argument: order.the_input(name) for argument, name in order.unit.recipe["files"].items()}
-    options = maps.keyword_arguments("mom1wprior", prior.OPTIONS, order.unit.recipe["options"])
+    options = kinds.keyword_arguments("mom1wprior", prior.OPTIONS, order.unit.recipe["options"])
     facts = prior.write(given, *files, options=options, stamp=_stamp(order))
     job.finish(order, {path.name: path for path in files}, facts)
 
@@ -215,16 +213,11 @@ def _options(kind: type[_Options], order: Order, key: str) -> _Options:
     return kind(**given)
 
 
-@cache
-def _software() -> dict[str, str]:
-    return {name: version(name) for name in _SOFTWARE}
-
-
 def _stamp(order: Order) -> Stamp:
     """Return what writes an order's provenance into a header (derived specification, section 15)."""
 
     def stamp(header: fits.Header, parameters: Mapping[str, Any]) -> None:
-        own = _software()
+        own = software.versions(_SOFTWARE)
         parents = {name: unit for unit, files in order.inputs.items() for name in files}
         fitsio.provenance(
             header,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from importlib.metadata import version
 from math import floor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from astropy.io import fits
 
-from fringeflow import fitsio, names
+from fringeflow import fitsio, names, software
 from fringeflow.graph.imaging import block_name
 from fringeflow.graph.imaging_recipes import CleanRecipe, Sizing
 from fringeflow.graph.model import UnitId
@@ -208,7 +207,7 @@ def sign(header: fits.Header, order: Order, stops: Mapping[str, str]) -> None:
         unit=str(order.unit.id),
         work_key=order.work_key,
         parameters={"recipe": order.unit.recipe, "clean stopped": stops},
-        software={name: version(name) for name in _SOFTWARE},
+        software=software.versions(_SOFTWARE),
         inputs=order.ancestors,
     )
 

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fringeflow import software
 from fringeflow.errors import BugError
 from fringeflow.jobs import casa, failure, kernel
 from fringeflow.jobs.order import Job, Order
@@ -43,7 +44,6 @@ STAGES = "fringeflow.stages"
 """The group of entry points that name each stage's function."""
 
 _LEAST_INTERVAL_SECONDS = 0.2
-_NAMED_SOFTWARE = ("casatools", "casatasks", "casadata", "astropy", "numpy", "scipy", "reproject")
 
 
 def main(channel: Connection, request: JobRequest | CallRequest, where: Surroundings) -> None:
@@ -162,7 +162,7 @@ def _hand_in(
         steps=steps,
         cpu_seconds=job.take_cpu_seconds(),
         peak_memory_mb=kernel.peak_memory_mb(),
-        software=software(),
+        software=software.installed(),
     )
 
 
@@ -188,17 +188,6 @@ def stage(name: str) -> Callable[[Job], None]:
         raise BugError(f"{len(found)} stages called {name} are installed", remedy=f"install fringeflow-{name}")
     make: Callable[[Job], None] = found[0].load()
     return make
-
-
-@cache  # asked for in the fork server, where jobs then find it
-def software() -> dict[str, str]:
-    """Return name and version of what the results depend on."""
-    found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
-    for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name in _NAMED_SOFTWARE or name.startswith("fringeflow"):
-            found[name] = distribution.version
-    return dict(sorted(found.items()))
 
 
 def _settle_in(where: Surroundings) -> None:

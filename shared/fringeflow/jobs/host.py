@@ -12,7 +12,10 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -29,6 +32,7 @@ __all__ = ["JobHost", "JobRequest", "JobResult", "Progress", "RunningJob", "Task
 _PRELOAD = "fringeflow.jobs.preload"
 _PRELOAD_CASA = "fringeflow.jobs.preload_casa"
 _WATCH_SECONDS = 0.25
+_UNTIL_REAPED_SECONDS = (0.01, 0.1, 0.5, 2.0)
 
 
 class JobHost:
@@ -80,6 +84,8 @@ class JobHost:
             life.callback(self._leaving.set)
             life.callback(self._stop_all)
             self._context.set_forkserver_preload(self._preload)
+            with _server_environment(self._folder), _without_main():
+                forkserver.ensure_running()  # it loads its libraries while the caller goes on
             self._life = life.pop_all()
         return self
 
@@ -145,7 +151,7 @@ class JobHost:
         process = self._context.Process(target=child.main, args=(theirs, request, where), name=name, daemon=True)
         try:
             with _server_environment(self._folder), _without_main():
-                process.start()
+                _begin(process)
         except OSError as error:
             ours.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -171,6 +177,16 @@ class JobHost:
             jobs = list(self._running.values())
         for job in jobs:
             job.stop()
+
+
+def _begin(process: ForkServerProcess) -> None:
+    """Start a job; a fork server that has ended is started again, once the kernel says that it has ended."""
+    for seconds in _UNTIL_REAPED_SECONDS:
+        try:
+            return process.start()
+        except ConnectionRefusedError:
+            time.sleep(seconds)
+    return process.start()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import warnings
 from contextlib import suppress
 from importlib import import_module, metadata
 
+from fringeflow import software
 from fringeflow.jobs import child
 from fringeflow.jobs.kernel import die_with_parent
 
@@ -39,4 +40,4 @@ with warnings.catch_warnings():
     for _name in metadata.entry_points(group=child.STAGES).names:
         with suppress(Exception):
             child.stage(_name)
-child.software()
+software.installed()

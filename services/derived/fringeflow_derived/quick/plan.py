@@ -8,14 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from astropy.io import fits
 
-from fringeflow import fitsio, names
+from fringeflow import fitsio, names, software
 from fringeflow_derived.quick import work
 from fringeflow_derived.quick.record import digest_of
 from fringeflow_derived.quick.wanted import Resolution, Wanted
@@ -73,11 +72,11 @@ class Stamp:
 
     def __call__(self, header: fits.Header, parameters: Mapping[str, Any]) -> None:
         """Add it."""
-        software = {name: version(name) for name in _SOFTWARE}
+        own = software.versions(_SOFTWARE)
         fitsio.provenance(
-            header, unit=self.unit, work_key=self.key, parameters=parameters, software=software, inputs=self.sources
+            header, unit=self.unit, work_key=self.key, parameters=parameters, software=own, inputs=self.sources
         )
-        header["ORIGIN"] = f"fringeflow {software['fringeflow']}"
+        header["ORIGIN"] = f"fringeflow {own['fringeflow']}"
 
 
 def steps(root: str, source: Source, wanted: Wanted) -> list[Step]:
@@ -163,7 +162,7 @@ class _Plan:
 
     @property
     def _version(self) -> str:
-        return version("fringeflow-derived")
+        return software.installed()["fringeflow-derived"]
 
     def _cube(self, tag: str) -> dict[str, Any]:
         return {"cube": self._file(tag)}

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fringeflow_derived.maps import width_kms
+from fringeflow_derived.kinds import width_kms
 from fringeflow_derived.quick import wanted
 from fringeflow_derived.quick.make import Progress, make_maps
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fringeflow import names
 from fringeflow.errors import DataError
-from fringeflow_derived.maps import KINDS
+from fringeflow_derived.kinds import KINDS
 
 MASKS = ("strict", "broad")
 DEFAULT_MOMENTS = (

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from fringeflow_derived import convolved, maps, packed, products, samples, sources
+from fringeflow_derived.kinds import KINDS
 from fringeflow_derived.noise import NoiseOptions
 from tests.derived.derived_support import beam_noise, galaxy, header, write
 
 SHAPE = (16, 60, 50)
-KINDS = [(kind, mask) for kind in maps.KINDS for mask in ("strict", "broad")]
+MAPS = [(kind, mask) for kind in KINDS for mask in ("strict", "broad")]
 
 
 def stage(cube, folder, cores):
@@ -21,8 +22,7 @@ def stage(cube, folder, cores):
     products.strict_mask(smooth, noise, strict, folder, coverage=coverage, cores=cores)
     products.broad_mask(strict, [strict], broad)
     wanted = [
-        maps.Request(kind, mask, folder / f"{mask}_{kind}.fits", folder / f"{mask}_e{kind}.fits")
-        for kind, mask in KINDS
+        maps.Request(kind, mask, folder / f"{mask}_{kind}.fits", folder / f"{mask}_e{kind}.fits") for kind, mask in MAPS
     ]
     maps.write(smooth, noise, {"strict": strict, "broad": broad}, wanted, cores=cores)
     return sorted(folder.glob("*.fits"))
@@ -50,7 +50,7 @@ def test_no_byte_depends_on_the_number_of_cores_or_the_size_of_blocks(
     assert [path.name for path in made] == [path.name for path in alone]
     different = [path.name for path, other in zip(made, alone, strict=True) if path.read_bytes() != other.read_bytes()]
     assert not different
-    assert len(made) == 6 + 2 * len(KINDS)
+    assert len(made) == 6 + 2 * len(MAPS)
 
 
 def test_no_byte_depends_on_what_is_kept_in_memory(cube, alone, tmp_path, monkeypatch):

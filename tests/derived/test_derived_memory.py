@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from fringeflow_derived import convolved, maps, products, samples, sources
+from fringeflow_derived.collapse import Inputs, Wanted, compute
+from fringeflow_derived.kinds import KINDS
 from fringeflow_derived.masks import StrictOptions, strict_blocks
 from fringeflow_derived.noise import NoiseOptions
 from fringeflow_derived.signalfree import measure
@@ -39,8 +41,8 @@ def test_no_step_asks_for_more_than_a_block(monkeypatch, tmp_path):
 
     model = measure(cube, 10.0, NoiseOptions(iterations=1), store=store).model
     assert sum(block.sum() for _, block in strict_blocks(cube, model, StrictOptions())) > 1000
-    wanted = [(name, None, {}) for name in maps.KINDS]
-    maps.compute(cube, model, {}, wanted, velocity_kms=np.arange(30.0), channel_kms=1.0)
+    wanted = [Wanted(name) for name in KINDS]
+    compute(Inputs(cube, model, {}, np.arange(30.0), channel_kms=1.0), wanted)
     with pytest.raises(AssertionError, match="rows at once"):
         cube.rows(0, 200)
 
@@ -55,7 +57,7 @@ def peak_bytes(folder, channels):
     del data
     smooth, coverage, image = (folder / f"{name}.fits" for name in ("smooth", "coverage", "coverage2d"))
     noise, strict, broad = (folder / f"{name}.fits" for name in ("noise", "strict", "broad"))
-    wanted = [maps.Request(kind, "broad", folder / f"{kind}.fits", folder / f"e{kind}.fits") for kind in maps.KINDS]
+    wanted = [maps.Request(kind, "broad", folder / f"{kind}.fits", folder / f"e{kind}.fits") for kind in KINDS]
     tracemalloc.start()
     try:
         convolved.convolve(cube, smooth, coverage, image, fwhm_arcsec=7.0)

@@ -308,6 +308,18 @@ def test_maps_are_bit_identical_whatever_the_blocks(rows):
         assert ea.tobytes() == eb.tobytes()
 
 
+def test_the_velocity_of_a_single_channel_is_known_to_that_channel():
+    """Lines much narrower than a channel lie anywhere in it; the noise does not move their mean."""
+    data = np.zeros((7, 2))
+    data[3, 0], data[3:5, 1] = 9.0, 5.0
+    spectra = Spectra(data, 2.0 * np.arange(7), data > 0, np.full_like(data, 0.1))
+    values, errors = moments.mom1(spectra)
+    within = np.random.default_rng(4).uniform(-1.0, 1.0, 100_000)
+    assert values[0] == 6.0
+    assert errors[0] == pytest.approx(within.std(), rel=0.01)
+    assert errors[1] == pytest.approx(2.0 * 0.1 / 10 / np.sqrt(2))
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_few_channels(channels):
     data = np.ones((channels, 4))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fringeflow_derived import maps, masks, moments, peaks
+from fringeflow_derived import masks, moments, peaks
+from fringeflow_derived.collapse import Inputs, Wanted, compute
 from fringeflow_derived.masks import StrictOptions
 from fringeflow_derived.noise import NoiseOptions
 from fringeflow_derived.signalfree import measure
@@ -152,12 +153,12 @@ def test_blanks_around_a_cube_change_nothing(scene, width):
     longer = velocity[0] + DV_KMS * (np.arange(SHAPE[0] + 3) - 1)
     inside = np.s_[1:-2, width:-1, 2:-width]
     np.testing.assert_array_equal(strict(padded, wide)[inside], strict(data, noise))
-    wanted = [(name, "mask", {}) for name in ("mom0", "mom1", "tpeak")]
+    wanted = [Wanted(name, "mask") for name in ("mom0", "mom1", "tpeak")]
 
     def computed(cube, sigma, axis):
         mask = {"mask": ArrayCube(strict(cube, sigma))}
         sources = ArrayCube(cube), ArrayCube(sigma)
-        return maps.compute(*sources, mask, wanted, velocity_kms=axis, channel_kms=DV_KMS, rho=RHO)
+        return compute(Inputs(*sources, mask, axis, channel_kms=DV_KMS, rho=RHO), wanted)
 
     for found, expected in zip(computed(padded, wide, longer), computed(data, noise, velocity), strict=True):
         for actual, values in zip(found, expected, strict=True):

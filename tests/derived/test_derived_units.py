@@ -19,8 +19,9 @@ from fringeflow.graph.model import Graph, Unit, UnitId
 from fringeflow.jobs.order import Job, Order
 from fringeflow.keys.derived_options import MAP_ARGUMENTS, MOMENT_OPTIONS, PRODUCT_OPTIONS
 from fringeflow.keys.model import ContProduct, Derived, InterfConfig, LineProduct, Moment, Project, Roots, Target
-from fringeflow_derived import maps, prior, stage
+from fringeflow_derived import prior, stage
 from fringeflow_derived.convolved import ConvolveOptions
+from fringeflow_derived.kinds import KINDS
 from fringeflow_derived.masks import StrictOptions
 from fringeflow_derived.noise import NoiseOptions
 from fringeflow_derived.products import BroadOptions
@@ -447,7 +448,7 @@ def test_the_options_of_the_keys_are_those_of_the_science():
     }
     for name, kind in kinds.items():
         assert set(PRODUCT_OPTIONS[name]) == {field.name for field in fields(kind)}
-    for algorithm, kind in maps.KINDS.items():
+    for algorithm, kind in KINDS.items():
         parameters = set(inspect.signature(kind.make).parameters) - {"spectra", "channels"}
         assert set(MOMENT_OPTIONS[algorithm]) == {name.removesuffix("_kms") for name in parameters}
     assert set(MOMENT_OPTIONS["mom1wprior"]) == {name.removesuffix("_kms") for name in prior.OPTIONS}

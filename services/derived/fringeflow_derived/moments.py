@@ -243,10 +243,15 @@ def limit_error(noise: Array, dv_kms: float, rho: tuple[float, ...], line_width_
 
 
 def mom1(spectra: Spectra, *, min_snr: float | None = 3.0) -> MapPair:
-    """Return the intensity-weighted mean velocity, km/s; blank where `Spectra.trusted` is false."""
+    """Return the intensity-weighted mean velocity, km/s; blank where `Spectra.trusted` is false.
+
+    Where one channel counts alone the noise does not move the mean; the error is then that of a place somewhere in it.
+    """
     good = spectra.trusted(min_snr)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = spectra.error((spectra.velocities - spectra.at(spectra.mean)) / spectra.at(spectra.total))
+    if error is not None:
+        error[spectra.sum(np.ones(len(spectra.pixel))) == 1] = spectra.dv / math.sqrt(12)
     return _where(good, spectra.mean + spectra.middle_kms, error)
 
 

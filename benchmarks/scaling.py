@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.control_plane import rabbitmq
+from benchmarks.on_broker import rabbitmq
 from fringeflow.manifest import Manifest
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import StoreSettings, open_store

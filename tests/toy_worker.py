@@ -15,8 +15,9 @@ from typing import Any
 from fringeflow import logs
 from fringeflow.graph.model import Graph, Lookup, Unit
 from fringeflow.keys.model import Project
+from fringeflow.rounds import Duties
 from fringeflow.settings import Settings
-from fringeflow.worker import Duties, Worker
+from fringeflow.worker import Worker
 from tests import toy
 
 UNITS_PER_TARGET = 7

@@ -11,7 +11,7 @@ from fringeflow import announcements
 from fringeflow.bus.bus import Bus
 from fringeflow.bus.topology import BUCKET_STAGE
 from fringeflow.errors import CorruptInputError, TransientError
-from fringeflow.events import Arrived, ArtefactRef, to_bytes
+from fringeflow.events import Arrived, ArtefactRef, Event, to_bytes
 from fringeflow.intake import notices
 from fringeflow.intake.poller import Poller
 from fringeflow.manifest import Artefact
@@ -19,6 +19,7 @@ from fringeflow.outlook import Outlook
 from fringeflow.store.base import Store
 
 FOLDER = "arrivals"
+_BATCH = 100  # inputs announced together, and then noted: so many are announced twice after a crash at worst
 
 
 class Gate:
@@ -96,18 +97,22 @@ class Arrivals:
             self._known = {info.key for info in self._store.list(FOLDER)}
         announced = 0
         while self._left:
-            announced += self._announce(self._left[0])
-            del self._left[0]
+            batch = self._left[:_BATCH]
+            announced += self._announce(batch)
+            del self._left[: len(batch)]
         return announced
 
-    def _announce(self, drop: Artefact) -> bool:
-        key = f"{FOLDER}/{drop.name}/{drop.sha256}.json"
+    def _announce(self, drops: Iterable[Artefact]) -> int:
         known = self._known or set()
-        if key in known or self._store.exists(key):
-            return False
+        fresh = {f"{FOLDER}/{drop.name}/{drop.sha256}.json": drop for drop in drops}
+        fresh = {key: drop for key, drop in fresh.items() if key not in known and not self._store.exists(key)}
+        events = {key: self._event(drop) for key, drop in fresh.items()}
+        self._bus.announce(*events.values())
+        for key, event in events.items():
+            self._store.put_bytes(key, to_bytes(event), create=True)
+            known.add(key)
+        return len(events)
+
+    def _event(self, drop: Artefact) -> Event:
         ref = ArtefactRef(name=drop.name, key=drop.key, size=drop.size, sha256=drop.sha256)
-        event = announcements.arrived(Arrived(leaf=drop.name, artefact=ref), run=self._run, source="/fringeflow/bucket")
-        self._bus.announce(event)
-        self._store.put_bytes(key, to_bytes(event), create=True)
-        known.add(key)
-        return True
+        return announcements.arrived(Arrived(leaf=drop.name, artefact=ref), run=self._run, source="/fringeflow/bucket")

@@ -10,44 +10,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from fringeflow.drops import Drops
-from fringeflow.errors import MissingInputError
 from fringeflow.graph.build import STAGES, Build, Selection, wanted
 from fringeflow.graph.model import Facts, Graph, Lookup, Unit, UnitId
-from fringeflow.jobs.request import TaskUnit
 from fringeflow.keys.model import Project
 from fringeflow.manifest import Input, Manifest
+from fringeflow.sources import ManifestSource, ReadFacts
+
+if TYPE_CHECKING:
+    from fringeflow.jobs.request import TaskUnit
 
 Builder = Callable[[Project, str, Mapping[str, str], Lookup], Graph]
 """(project, target, digests of the drops, lookup) -> the target's graph."""
-
-
-class ManifestSource(Protocol):
-    """Where manifests are looked up."""
-
-    def get(self, unit: UnitId, work_key: str) -> Manifest | None:
-        """Return the manifest of `unit` with `work_key`, if there is one."""
-        ...
-
-    def made(self, prefix: str = "") -> Iterable[tuple[str, str]]:
-        """Return target and work key of all that is made below `prefix` (``stage/target``)."""
-        ...
-
-
-class NoManifests:
-    """The source of a project of which nothing has been made."""
-
-    def get(self, unit: UnitId, work_key: str) -> Manifest | None:
-        """Return None."""
-        del unit, work_key
-        return None
-
-    def made(self, prefix: str = "") -> Iterable[tuple[str, str]]:
-        """Return nothing."""
-        del prefix
-        return ()
 
 
 @dataclass(slots=True)
@@ -94,9 +70,9 @@ class Catalogue:
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
-        """The targets that are asked for, sorted."""
+        """The targets that are asked for, and the parts of those that are mosaics, sorted."""
         chosen = self.selection.targets or tuple(self.project.targets)
-        return tuple(sorted(chosen))
+        return tuple(sorted({*chosen, *(part for name in chosen for part in self._parts(name))}))
 
     @cached_property
     def _asked_for(self) -> frozenset[str]:
@@ -106,14 +82,18 @@ class Catalogue:
         """Return whether `target` is asked for."""
         return target in self._asked_for
 
+    def concerned(self, target: str) -> tuple[str, ...]:
+        """Return the targets that are asked for and have units that may need one of `target`: it, and its mosaic."""
+        return tuple(name for name in (target, *self._mosaic(target)) if self.includes(name))
+
     def graph(self, target: str) -> Graph:
-        """Return the graph of `target` as of now."""
+        """Return the graph of `target` as of now; that of a mosaic holds units of its parts too."""
         return self._target(target).graph
 
     def units(self, target: str) -> Iterator[Unit]:
         """Yield the units of `target` that are asked for or needed, in an order in which they could be made."""
         known = self._target(target)
-        yield from (unit for unit in known.graph if unit.id in known.wanted)
+        yield from (unit for unit in known.graph if unit.id in known.wanted and unit.id.target == target)
 
     def all_units(self) -> Iterator[Unit]:
         """Yield the units of all targets that are asked for or needed."""
@@ -123,14 +103,15 @@ class Catalogue:
     def ready(self, target: str) -> list[Unit]:
         """Return the units of `target` that are asked for, can be made now and have not been."""
         known = self._target(target)
-        return [unit for unit in known.graph.ready() if unit.id in known.wanted]
+        return [unit for unit in known.graph.ready() if unit.id in known.wanted and unit.id.target == target]
 
     def counts(self) -> tuple[int, int]:
         """Return how many units are made and how many are asked for or needed."""
         for target in self.targets:
             if target not in self._counts:
                 known = self._target(target)
-                self._counts[target] = sum(map(known.graph.made, known.wanted)), len(known.wanted)
+                own = [unit for unit in known.wanted if unit.target == target]
+                self._counts[target] = sum(map(known.graph.made, own)), len(own)
         counts = [self._counts[target] for target in self.targets]
         return sum(made for made, _ in counts), sum(total for _, total in counts)
 
@@ -154,10 +135,11 @@ class Catalogue:
             if self._ledger.get(unit, work_key) is None:
                 return False
             self._marks[unit.target] += _mark(work_key)
-            self._counts.pop(unit.target, None)
-            known = self._targets.get(unit.target)
-            if known is not None and not known.graph.take_in(unit, work_key):
-                self._forget(unit.target)
+            for target in (unit.target, *self._mosaic(unit.target)):
+                self._counts.pop(target, None)
+                known = self._targets.get(target)
+                if known is not None and not known.graph.take_in(unit, work_key):
+                    self._forget(target)
         return True
 
     def is_made(self, unit: UnitId, work_key: str) -> bool:
@@ -168,7 +150,10 @@ class Catalogue:
         return _is_among(_mark(work_key), self._marks[unit.target])
 
     def refresh(self, targets: Collection[str] | None = None) -> None:
-        """Look again at what is made, of all targets unless some are named: others may have made or removed it."""
+        """Look again at what is made, of all targets unless some are named: others may have made or removed it.
+
+        Of a mosaic its parts are looked at too.
+        """
         if targets is None:
             made: dict[str, list[bytes]] = {target: [] for target in self.targets}
             for target, key in self._ledger.made():
@@ -177,7 +162,7 @@ class Catalogue:
             self._targets.clear()
             self._counts.clear()
             self._units = 0
-        for target in targets or ():
+        for target in {*(targets or ()), *(part for name in targets or () for part in self._parts(name))}:
             self._forget(target)
             self._marks.pop(target, None)
             self._counts.pop(target, None)
@@ -191,6 +176,8 @@ class Catalogue:
 
     def task_unit(self, unit: Unit) -> TaskUnit:
         """Return `unit` with the artefacts and facts a job needs to make it; all it needs must have been made."""
+        from fringeflow.jobs.request import TaskUnit  # what only looks does not wait for it
+
         inputs = [self._input_from(need.unit) for need in unit.needs if need.fetch]
         leaves = [Input(source=name, artefacts=(self.drops[name],)) for name in unit.leaves]
         key = self.key(unit.id)
@@ -235,56 +222,49 @@ class Catalogue:
         known = self._targets.get(target)
         if known is None:
             graph = self._build(self.project, target, self._digests(), self._lookup)
-            known = self._targets[target] = _Target(graph, wanted(graph, self.selection))
+            known = self._targets[target] = _Target(graph, self._wanted(target, graph))
             self._units += len(graph)
             while self._most_units is not None and self._units > self._most_units and len(self._targets) > 1:
-                self._forget(next(iter(self._targets)))
+                self._drop(next(iter(self._targets)))
         elif self._most_units is not None:
             self._targets.move_to_end(target)
         return known
 
+    def _wanted(self, target: str, graph: Graph) -> set[UnitId]:
+        """Return what is asked for of a graph: of a part, also what a mosaic needs that is."""
+        found = wanted(graph, self.selection)
+        if self.selection.targets and target not in self.selection.targets:
+            for mosaic in self._mosaic(target):
+                found |= {unit for unit in self._target(mosaic).wanted if unit in graph}
+        return found
+
+    def _mosaic(self, target: str) -> tuple[str, ...]:
+        """Return the linear mosaic that `target` is a part of, if it is."""
+        known = self.project.targets.get(target)
+        return (known.mosaic_parent,) if known is not None and known.mosaic_parent else ()
+
+    def _parts(self, target: str) -> tuple[str, ...]:
+        known = self.project.targets.get(target)
+        return known.mosaic_parts if known is not None else ()
+
     def _forget(self, target: str) -> None:
+        """Have the graph of `target` built again, and that of its mosaic, which holds the same units."""
+        for name in (target, *self._mosaic(target)):
+            self._drop(name)
+
+    def _drop(self, target: str) -> None:
         known = self._targets.pop(target, None)
         if known is not None:
             self._units -= len(known.graph)
 
     def _lookup(self, unit: UnitId, work_key: str) -> Facts | None:
-        return _Facts(self._ledger, unit, work_key) if self.is_made(unit, work_key) else None
+        return ReadFacts(self._ledger, unit, work_key) if self.is_made(unit, work_key) else None
 
     def _digests(self) -> Mapping[str, str]:
         """Return the digest of every dropped input; drawn up once for as long as the drops are the same."""
         if self._leaves[0] is not self.drops:
             self._leaves = self.drops, {name: drop.sha256 for name, drop in self.drops.items()}
         return self._leaves[1]
-
-
-class _Facts(Mapping[str, Any]):
-    """The facts of a unit that is made; its manifest is read when they are looked into."""
-
-    __slots__ = ("_facts", "_key", "_ledger", "_unit")
-
-    def __init__(self, ledger: ManifestSource, unit: UnitId, work_key: str) -> None:
-        self._ledger = ledger
-        self._unit = unit
-        self._key = work_key
-        self._facts: Facts | None = None
-
-    def __getitem__(self, name: str) -> Any:
-        return self._read()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-    def _read(self) -> Facts:
-        if self._facts is None:
-            manifest = self._ledger.get(self._unit, self._key)
-            if manifest is None:
-                raise MissingInputError(f"the manifest of {self._unit} was there and is gone", remedy="make it again")
-            self._facts = manifest.facts
-        return self._facts
 
 
 _MARK_BYTES = 16

@@ -8,15 +8,13 @@ is removed by the living.
 from __future__ import annotations
 
 import json
-import threading
 import time
-from types import TracebackType
-from typing import Self
 
 from structlog import get_logger
 
+from fringeflow.attendant import Attendant
 from fringeflow.errors import FringeflowError, MissingInputError
-from fringeflow.store.base import PATIENCE_SECONDS, Store
+from fringeflow.store.base import Store
 
 FOLDER = "claims"
 _RENEWALS = 3  # in a lease
@@ -27,7 +25,7 @@ def claim_key(unit: str, work_key: str) -> str:
     return f"{FOLDER}/{unit}/{work_key}.json"
 
 
-class Claims:
+class Claims(Attendant):
     """The claims of one owner. Use as a context: a thread renews them for as long as it lasts.
 
     Parameters
@@ -40,24 +38,12 @@ class Claims:
     """
 
     def __init__(self, store: Store, owner: str, lease_seconds: float) -> None:
+        super().__init__("claims")
         self._store = store
         self._owner = owner
         self._lease = lease_seconds
         self._mine: set[str] = set()
         self._seen: dict[str, str] = {}
-        self._lock = threading.Lock()
-        self._leaving = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="claims", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._keeper.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leaving.set()
-        self._keeper.join(PATIENCE_SECONDS)
 
     def take(self, unit: str, work_key: str) -> float:
         """Claim `unit`; return 0 if it is ours now, else the seconds until another's claim ends unless renewed."""
@@ -113,7 +99,7 @@ class Claims:
         # a clock that is far ahead does not hold a unit for longer than a lease
         return 0.0 if owner == self._owner else min(until - time.time(), self._lease)
 
-    def _keep(self) -> None:
+    def _attend(self) -> None:
         renewals = 0
         while not self._leaving.wait(self._lease / _RENEWALS):
             try:

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Sequence
 from structlog import get_logger
 
 from fringeflow import announcements
-from fringeflow.bus.bus import Delivery
 from fringeflow.bus.dead import item_of_key
+from fringeflow.bus.delivery import Delivery
 from fringeflow.errors import FringeflowError, TransientError
 from fringeflow.events import MEMORY_CLASSES, Arrived, Event, Made, MemoryClass, Task, Work
 from fringeflow.graph.model import Unit, UnitId
-from fringeflow.orders import Orders
+from fringeflow.orders import Orders, item_of
 from fringeflow.world import World
 
-_BATCH = 100  # events looked at together: a target is looked at once for all of them
+_BATCH = 100  # events looked at together: a target is looked at once for all of them; and messages sent together
 _MOST_UNITS = 50  # of one task, which must stay below the 16 KiB of a message
 
 log = get_logger(__name__)
@@ -36,6 +36,8 @@ class Dispatcher:
         self._world = world
         self._orders = orders
         self._inbox: list[Delivery[Event]] = []
+        self._tasks: list[Task] = []  # to be ordered, and
+        self._waits: list[Event] = []  # to be announced: kept until the broker has confirmed them
         self._waiting: set[UnitId] = set()
         self._remade: set[tuple[UnitId, str]] = set()
         self._connection = 0
@@ -45,8 +47,8 @@ class Dispatcher:
 
     @property
     def pending(self) -> int:
-        """Number of events that have been taken and not been dealt with."""
-        return len(self._inbox)
+        """Number of events that have been taken and not been dealt with, and of what is still to be sent."""
+        return len(self._inbox) + len(self._tasks) + len(self._waits)
 
     def step(self) -> bool:
         """Deal with the events that have come; return whether there were any.
@@ -54,11 +56,13 @@ class Dispatcher:
         Raises
         ------
         TransientError
-            If store or broker are away: the events are kept and looked at again the next time.
+            If store or broker are away: the events are kept and looked at again the next time. None is acknowledged
+            before what follows from it is safe with the broker.
         """
         bus = self._world.bus
         if bus.generation != self._connection:  # the broker may have lost all that was ordered, or chosen another
             self._connection, self.leads, self._compared = bus.generation, False, None
+            self._inbox = [delivery for delivery in self._inbox if delivery.alive]  # the others are given out again
         fresh = bus.take_events(self._stage, limit=_BATCH)
         for delivery in fresh:
             for observer in self._world.observers:
@@ -67,19 +71,20 @@ class Dispatcher:
         self.leads |= bus.nudged(self._stage) or bool(self._inbox)
         if self.leads:
             self._compare_when_due()
-        if not self._inbox:
-            return False
         self._deal_with([delivery.message for delivery in self._inbox])
-        for delivery in self._inbox:
-            delivery.ack()
+        self._send()
+        bus.ack_all(self._inbox)
+        did = bool(self._inbox)
         self._inbox.clear()
-        return True
+        return did
 
     def reconcile(self) -> int:
         """Order what is ready and not made, whatever messages were lost; return how many tasks."""
         if self._world.claims is not None:
             self._compare_with_store()
-        return sum(self._order_ready(target, None) for target in self._world.catalogue.targets)
+        ordered = sum(self._order_and_send(target, None) for target in self._world.catalogue.targets)
+        self._send()
+        return ordered
 
     def look_at(self, targets: Iterable[str]) -> None:
         """Order what is ready of `targets` in the next step, if this is who leads: keys or inputs have changed."""
@@ -91,11 +96,11 @@ class Dispatcher:
             return
         if self._compared is None:
             log.info("leads", stage=self._stage)
-            self._orders.open.clear()
+            self._orders.open = {item_of(work) for task in self._tasks for work in task.units}
         elif time.monotonic() - self._compared < self._world.reconcile_seconds:
-            while self._changed:
-                self._order_ready(min(self._changed), None)
-                self._changed.remove(min(self._changed))
+            for target in sorted(self._changed):
+                self._order_and_send(target, None)
+            self._changed.clear()
             return
         self._world.catalogue.refresh()
         self.reconcile()
@@ -111,14 +116,25 @@ class Dispatcher:
         orders.letters = {item: letter for item, letter in orders.letters.items() if item in orders.given_up}
 
     def _deal_with(self, events: Sequence[Event]) -> None:
-        causes: dict[str, Event] = {}
-        for event in events:
-            causes.update(dict.fromkeys(self._note(event), event))
+        concerned = [(event, targets) for event in events for targets in [self._take_in(event)] if targets]
+        causes = {target: event for event, targets in concerned for target in targets}
         for target, cause in sorted(causes.items()):
-            self._order_ready(target, cause)
-        for event in events:
-            if event.forced and isinstance(event.data, Made | Arrived):
-                self._order_again(event)
+            self._order_and_send(target, cause)
+        for event, targets in concerned:
+            if event.forced:
+                self._order_again(event, targets)
+
+    def _take_in(self, event: Event) -> Iterable[str]:
+        """Return the targets an event concerns; if that goes wrong, the other events go on."""
+        try:
+            return tuple(self._note(event))
+        except TransientError:
+            raise
+        except FringeflowError as error:  # a manifest that cannot be read, for one
+            if self._world.claims is None:
+                raise
+            log.exception("event left out", stage=self._stage, subject=event.subject, reason=str(error))
+            return ()
 
     def _note(self, event: Event) -> Iterable[str]:
         """Take in what an event says; return the targets it concerns."""
@@ -138,7 +154,14 @@ class Dispatcher:
         catalogue.note(unit, event.data.work_key)
         if lookout is not None and (catalogue.unit(unit) is None or catalogue.key(unit) != event.data.work_key):
             lookout.ask(since=event.time.timestamp())  # others know of newer inputs or keys, or this is an old event
-        return [unit.target]
+        return catalogue.concerned(unit.target)
+
+    def _order_and_send(self, target: str, cause: Event | None) -> int:
+        """Order what is ready of one target; send now and then, so that a survey's tasks do not lie here."""
+        ordered = self._order_ready(target, cause)
+        if len(self._tasks) + len(self._waits) >= _BATCH:
+            self._send()
+        return ordered
 
     def _order_ready(self, target: str, cause: Event | None) -> int:
         """Order what is ready of one target; if that goes wrong, the other targets go on."""
@@ -151,6 +174,13 @@ class Dispatcher:
             log.exception("target left out", stage=self._stage, target=target, reason=str(error))
             return 0
         return ordered
+
+    def _send(self) -> None:
+        """Send what is to be sent; what may not have reached the broker is sent again the next time."""
+        self._world.bus.order(*self._tasks)
+        self._tasks.clear()
+        self._world.bus.announce(*self._waits)
+        self._waits.clear()
 
     def _ready(self, target: str) -> list[tuple[Unit, str]]:
         catalogue = self._world.catalogue
@@ -172,7 +202,7 @@ class Dispatcher:
             for start in range(0, len(members), _MOST_UNITS)
         ]
         for members in batches:
-            self._world.bus.order(self._task(members, cause, forced=forced))
+            self._tasks.append(self._task(members, cause, forced=forced))
             self._orders.open.update((unit.id, key) for unit, key in members)
         return len(batches)
 
@@ -192,11 +222,11 @@ class Dispatcher:
         fitting = [name for name, limit in limits.items() if memory_mb <= limit]
         return fitting[0] if fitting else MEMORY_CLASSES[-1] if limits else MEMORY_CLASSES[0]
 
-    def _order_again(self, event: Event) -> None:
+    def _order_again(self, event: Event, targets: Iterable[str]) -> None:
         """Order what reads the input or unit of a forced event, though it may be made; once in one run."""
         catalogue = self._world.catalogue
         wanted: list[tuple[Unit, str]] = []
-        for target in self._note(event):
+        for target in targets:
             for unit in catalogue.units(target):
                 reads = event.subject in unit.leaves or any(str(need.unit) == event.subject for need in unit.needs)
                 key, mark = catalogue.key(unit.id), (unit.id, event.correlation_id)
@@ -220,5 +250,5 @@ class Dispatcher:
                 continue
             missing = graph.missing(unit.id)
             if missing and (cause is not None or not set(unit.leaves).isdisjoint(missing)):
-                self._world.bus.announce(announcements.waiting(str(unit.id), missing, run=self._world.run))
+                self._waits.append(announcements.waiting(str(unit.id), missing, run=self._world.run))
                 self._waiting.add(unit.id)

@@ -12,7 +12,6 @@ from fringeflow.graph.model import Unit
 from fringeflow.keys.locate import find_input
 from fringeflow.keys.model import Project, Roots
 from fringeflow.manifest import Artefact
-from fringeflow.store.digests import tree_digest
 
 Drops = Mapping[str, Artefact]
 
@@ -36,6 +35,8 @@ def roots_for(name: str, roots: Roots) -> tuple[tuple[Path, ...], str]:
 
 def scan(project: Project, wanted: Iterable[str], cache: Path | None) -> Iterator[Artefact]:
     """Yield an artefact for each of the `wanted` inputs that is there, its key the URI of the file or folder."""
+    from fringeflow.store.digests import tree_digest  # not before: it loads the store's client
+
     for name in wanted:
         folders, relative = roots_for(name, project.roots)
         path = find_input(folders, relative)

@@ -8,8 +8,8 @@ from structlog import get_logger
 
 from fringeflow import announcements
 from fringeflow.bus.attempts import Retry, after_failure
-from fringeflow.bus.bus import Delivery
 from fringeflow.bus.dead import DeadLetter, dead_key, to_json
+from fringeflow.bus.delivery import Delivery
 from fringeflow.errors import BugError, FailureKind, FringeflowError, UnitFailedError
 from fringeflow.events import Task, Work
 from fringeflow.graph.model import Unit

@@ -6,28 +6,24 @@ announced stays in hand and is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from structlog import get_logger
 
-from fringeflow.bus.bus import Delivery
+from fringeflow.bus.delivery import Delivery
 from fringeflow.committing import Committer
 from fringeflow.errors import FringeflowError, TransientError
-from fringeflow.events import Task, Work
+from fringeflow.events import Task
 from fringeflow.failing import Failing
 from fringeflow.graph.model import Unit
 from fringeflow.jobs.host import RunningJob
 from fringeflow.jobs.request import JobRequest
+from fringeflow.judging import Judge
 from fringeflow.orders import Orders, item_of
 from fringeflow.world import World
 
 _MOST_DELIVERIES = 10  # of one task without an end: by then it is the task that ends its workers
-_FRESH_SECONDS = 1.0  # whoever ordered a task so lately had looked whether it was given up
 _PUT_OFF_SECONDS = 5.0  # a task that does not fit beside the jobs that run
-
-_Verdict = Literal["make", "made before", "claimed", "unwanted", "given up", "look"]
 
 log = get_logger(__name__)
 
@@ -57,7 +53,7 @@ class Maker:
         self._failing = Failing(world, orders)
         self._committer = Committer(world, self._failing)
         self._held: Delivery[Task] | None = None
-        self._ticket: int | None = None
+        self._judge = Judge(stage, world, self._failing, self._committer)
         self._running: list[_Taken] = []
         self._ended: list[_Taken] = []
         self.jobs_run = 0
@@ -122,9 +118,20 @@ class Maker:
                     break
                 for observer in self._world.observers:
                     observer.took(self._stage, self._held.message, self._held.waited_seconds)
-            if not self._begin(self._held):
+            try:
+                begun = self._begin(self._held)
+            except TransientError:
+                raise
+            except FringeflowError as error:  # a manifest that cannot be read, for one
+                if self._world.claims is None:
+                    raise
+                log.exception("task left out", stage=self._stage, units=_names(self._held), reason=str(error))
+                self._put_aside(self._held)
+                begun = True
+            if not begun:
                 break
-            self._held = self._ticket = None
+            self._held = None
+            self._judge.next()
             taken = True
         return taken
 
@@ -147,7 +154,13 @@ class Maker:
             delivery.requeue()
         except TransientError as error:
             log.warning("broker lost while giving a task back; it will come again", reason=str(error))
-        self._release(delivery.message.units)
+        self._judge.release(delivery.message.units)
+
+    def _put_aside(self, delivery: Delivery[Task]) -> None:
+        """Settle a task that cannot be begun; what is wanted of it is ordered when store and graph are compared."""
+        self._judge.release(delivery.message.units)
+        self._orders.close(delivery.message.units)
+        delivery.ack()
 
     # tasks
 
@@ -160,19 +173,19 @@ class Maker:
             self._failing.hopeless(task, delivery.deliveries)
             delivery.ack()
             return True
-        verdicts = {work: self._judge(work, delivery) for work in task.units}
+        verdicts = {work: self._judge.judge(work, delivery) for work in task.units}
         if "look" in verdicts.values():
             return False
         for work, verdict in verdicts.items():
-            self._tell(work, verdict, task)
-        units = tuple(unit for work, said in verdicts.items() if said == "make" and (unit := self._unit(work)))
+            self._judge.tell(work, verdict, task)
+        units = tuple(unit for work, said in verdicts.items() if said == "make" and (unit := self._judge.unit(work)))
         if units and not self._world.slots.fits(max(unit.memory_mb for unit in units)):
             if self._world.claims is None:  # nobody else could do it sooner
                 return False
-            self._world.bus.order(task, _PUT_OFF_SECONDS)
+            self._world.bus.order(task, delay_seconds=_PUT_OFF_SECONDS)
             delivery.ack()
             return True
-        units = self._claim(task, units)
+        units = self._judge.claim(task, units)
         left = {str(unit.id) for unit in units}
         self._orders.close(work for work in task.units if work.unit not in left)
         if units:
@@ -195,74 +208,6 @@ class Maker:
             return True
         return False
 
-    def _judge(self, work: Work, delivery: Delivery[Task]) -> _Verdict:
-        catalogue = self._world.catalogue
-        unit, key = item_of(work)
-        forced = delivery.message.forced
-        if catalogue.note(unit, key) and not forced:
-            return "made before"
-        is_fresh = (delivery.waited_seconds or 0.0) < _FRESH_SECONDS
-        if self._world.claims is not None and not forced and not is_fresh and self._failing.is_dead(work):
-            return "given up"
-        if self._is_wanted(work):
-            return "make"
-        if self._world.lookout is None:
-            return "unwanted"
-        catalogue.refresh([unit.target])  # others may have made what it needs
-        if self._is_wanted(work):
-            return "make"
-        if self._ticket is None:
-            self._ticket = self._world.lookout.ask(since=delivery.sent_at)
-        return "unwanted" if self._world.lookout.seen(self._ticket) else "look"
-
-    def _tell(self, work: Work, verdict: _Verdict, task: Task) -> None:
-        """Say of a unit that needs no making why not; announce it again if it was made."""
-        if verdict == "make":
-            return
-        if verdict == "made before":
-            manifest = self._world.ledger.get(*item_of(work))
-            if manifest is not None:
-                self._committer.announce(manifest, task)
-        else:
-            log.info(verdict, unit=work.unit, work_key=work.work_key)
-        for observer in self._world.observers:
-            observer.settled(self._stage, verdict)
-
-    def _is_wanted(self, work: Work) -> bool:
-        catalogue = self._world.catalogue
-        unit, key = item_of(work)
-        if catalogue.unit(unit) is None or catalogue.key(unit) != key:
-            return False
-        return catalogue.graph(unit.target).is_ready(unit)
-
-    def _unit(self, work: Work) -> Unit | None:
-        return self._world.catalogue.unit(item_of(work)[0])
-
-    def _claim(self, task: Task, units: Sequence[Unit]) -> tuple[Unit, ...]:
-        """Return those of `units` that are ours to make; what another is making is asked for again later."""
-        claims = self._world.claims
-        if claims is None:
-            return tuple(units)
-        keys = {work.unit: work.work_key for work in task.units}
-        left = {str(unit.id): claims.take(str(unit.id), keys[str(unit.id)]) for unit in units}
-        others = {name: seconds for name, seconds in left.items() if seconds > 0}
-        if others:
-            later = tuple(work for work in task.units if work.unit in others)
-            self._world.bus.order(task.model_copy(update={"units": later}), max(1.0, min(others.values()) / 2))
-            for work in later:
-                self._tell(work, "claimed", task)
-        mine = [unit for unit in units if str(unit.id) not in others]
-        return tuple(unit for unit in mine if not self._was_faster(unit, keys[str(unit.id)], task))
-
-    def _was_faster(self, unit: Unit, key: str, task: Task) -> bool:
-        """Return whether somebody made `unit` between our look at the manifest and our claim."""
-        if task.forced or not self._world.catalogue.note(unit.id, key):
-            return False
-        work = Work(unit=str(unit.id), work_key=key)
-        self._tell(work, "made before", task)
-        self._release([work])
-        return True
-
     def _start(self, delivery: Delivery[Task], units: tuple[Unit, ...]) -> None:
         task = delivery.message
         cores = max(1, min(self._world.slots.free_cores, max(unit.cores for unit in units)))
@@ -278,11 +223,11 @@ class Maker:
         try:
             job = self._world.host.start(request)
         except TransientError:
-            self._release(task.units)
+            self._judge.release(task.units)
             raise
         except FringeflowError as error:  # no room for its scratch folder, no process to be had
             self._failing.of(delivery, units, error)
-            self._release(task.units)
+            self._judge.release(task.units)
             return
         self._world.slots.take(job.id, max(unit.memory_mb for unit in units), cores)
         self.jobs_run += 1
@@ -291,11 +236,6 @@ class Maker:
             self._world.bus.leave_tasks(self._stage)  # so that this task no longer counts against the prefetch
         for observer in self._world.observers:
             observer.started(job, units)
-
-    def _release(self, works: Sequence[Work]) -> None:
-        if self._world.claims is not None:
-            for work in works:
-                self._world.claims.release(work.unit, work.work_key)
 
     # jobs that have ended
 
@@ -312,4 +252,8 @@ class Maker:
         else:
             self._orders.close(taken.task.units)
             taken.delivery.ack()
-        self._release(taken.task.units)
+        self._judge.release(taken.task.units)
+
+
+def _names(delivery: Delivery[Task]) -> list[str]:
+    return [work.unit for work in delivery.message.units]

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from fringeflow.graph.model import UnitId
 from fringeflow.keys.model import Frozen
 
 SCHEMA_VERSION: Final = 1
 """Raise it when a reader of the version before would take a manifest for something that it is not."""
+
+
+def _known_parts(written: object) -> object:
+    """Return an id without the parts that a later version has added."""
+    return {name: written[name] for name in UnitId._fields if name in written} if isinstance(written, dict) else written
+
+
+UnitParts = Annotated[UnitId, BeforeValidator(_known_parts), PlainSerializer(lambda unit: unit._asdict())]
+"""The id of a unit, in JSON an object of its parts."""
 
 
 class Artefact(Frozen):
@@ -36,7 +45,7 @@ class Manifest(Frozen):
     """What was made."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    unit: UnitId
+    unit: UnitParts
     work_key: str
     revision: int
     fact: str = Field(default="unit.made", description="what is announced of it")

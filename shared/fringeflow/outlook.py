@@ -5,25 +5,23 @@ Work keys follow from keys and inputs alone, so every worker sees the same units
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from structlog import get_logger
 
 from fringeflow import drops
-from fringeflow.catalogue import Builder, Catalogue, NoManifests
+from fringeflow.attendant import Attendant
+from fringeflow.catalogue import Builder, Catalogue
 from fringeflow.drops import Drops
 from fringeflow.errors import FringeflowError
 from fringeflow.graph.build import Selection
 from fringeflow.intake import keystore, leaves
 from fringeflow.intake.digests import Digests
 from fringeflow.keys.model import Project
-from fringeflow.store.base import PATIENCE_SECONDS
+from fringeflow.sources import NoManifests
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import Store
 
@@ -48,7 +46,7 @@ class View:
     drops: Drops
 
 
-class Outlook:
+class Outlook(Attendant):
     """Keeps a catalogue in step with the bucket. Use as a context; `follow` brings the catalogue up to date.
 
     Parameters
@@ -74,6 +72,7 @@ class Outlook:
         every_seconds: float | None,
         tell: Callable[[], None],
     ) -> None:
+        super().__init__("outlook")
         self._store = store
         self._ledger = ledger
         self._folder = folder
@@ -82,27 +81,12 @@ class Outlook:
         self._every = every_seconds
         self._tell = tell
         self._digests = Digests(store)
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="outlook", daemon=True)
         self._view: View | None = None
         self._followed: View | None = None
         self._begun = 0
         self._begun_at = 0.0
         self._asked = True
         self._complaint = ""
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leaving.set()
-        self._wake.set()
-        self._thread.join(PATIENCE_SECONDS)
 
     @property
     def complaint(self) -> str:
@@ -150,7 +134,7 @@ class Outlook:
         catalogue.follow(view.drops, targets)
         return catalogue, targets
 
-    def _watch(self) -> None:
+    def _attend(self) -> None:
         rest = _FIRST_REST_SECONDS
         while not self._leaving.is_set():
             with self._lock:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,8 +87,9 @@ MakeBus = Callable[..., Bus]
 
 
 @pytest.fixture
-def bus_on(prefix: str) -> Iterator[MakeBus]:
+def bus_on(prefix: str, tmp_path: Path) -> Iterator[MakeBus]:
     """Make buses on a url with any settings; what they declared is deleted in the end."""
+    del tmp_path  # certificates lie there: it must outlive the buses
     made: list[Bus] = []
 
     def make(url: str, *, journal: Any = None, on_unreadable: Any = None, stages: Any = STAGES, **settings: Any) -> Bus:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fringeflow.graph.build import Selection, wanted
-from fringeflow.graph.model import Graph, Need, Unit, UnitId
+from fringeflow.graph.model import Graph, Need, Unit, UnitId, digest_of
 
 MADE: dict[tuple[UnitId, str], Mapping[str, Any]] = {}
 
@@ -128,3 +128,54 @@ def test_a_selection_brings_what_it_needs_and_changes_no_key() -> None:
     whole = graph(first, second, third)
     assert wanted(whole, Selection(until="imaging")) == {first.id, second.id}
     assert wanted(whole, Selection(products=("q",))) == set()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4), st.lists(st.text(min_size=1), max_size=3), st.text(max_size=5))
+def test_a_key_is_the_digest_of_what_matters_as_canonical_json(
+    recipe: dict[str, Any], leaves: list[str], output: str
+) -> None:
+    first = unit("staging", recipe=recipe, leaves=tuple(leaves))
+    second = unit("imaging", first, recipe=recipe, outputs=(output, "b"), step="größe")
+    found = graph(first, second, leaves=dict.fromkeys(leaves, "0" * 64))
+    known = {str(first.id): found.key(first.id)}
+    assert found.key(first.id) == digest_of(
+        {
+            "unit": "staging/t/c/p",
+            "revision": 1,
+            "recipe": recipe,
+            "outputs": (),
+            "needs": {},
+            "leaves": dict.fromkeys(leaves, "0" * 64),
+        }
+    )
+    assert found.key(second.id) == digest_of(
+        {
+            "unit": "imaging/t/c/p/größe",
+            "revision": 1,
+            "recipe": recipe,
+            "outputs": (output, "b"),
+            "needs": known,
+            "leaves": {},
+        }
+    )
+
+
+def test_all_that_is_absent_is_what_is_not_made() -> None:
+    first, other = unit("staging", leaves=("incoming/a.ms",)), unit("staging", step="other", leaves=("incoming/b.ms",))
+    second, third = unit("imaging", first), unit("imaging", other, step="third")
+    last = unit("derived", second, third)
+    leaves = {"incoming/a.ms": "0" * 64}
+    units = (first, other, second, third, last)
+    empty = graph(*units, leaves=leaves)
+    made = {(name, empty.key(name)): {} for name in (first.id, second.id)}
+    found = graph(*units, leaves=leaves, made=made)
+    assert found.absent() == {other.id, third.id, last.id} == {item.id for item in found if not found.made(item.id)}
+    assert [found.key(item.id) for item in units] == [empty.key(item.id) for item in units]
+    assert graph(*units).absent() == {item.id for item in units}

@@ -1,7 +1,5 @@
 """Units of imaging: layered recipes, blocks after the plan, work keys that stay."""
 
-from dataclasses import replace
-
 import pytest
 
 from fringeflow.errors import DataError
@@ -90,7 +88,7 @@ def test_continuum_has_the_mask_levels_of_lines_and_its_own_products(make_projec
         mask = recipe_of(make_project(), "disc", "7m", product).mask
         assert (mask.singlescale_mask_high_snr, mask.singlescale_mask_low_snr) == (4.0, 2.0)
     graph = make_graph(make_project(), ("cont",))
-    unit = graph[replace(CUBE, product="cont")]
+    unit = graph[CUBE._replace(product="cont")]
     assert not unit.open
     assert {"disc_7m_cont.fits", "disc_7m_cont_alpha_error.fits", "disc_7m_cont_residual_tt1.fits"} <= set(unit.outputs)
 

@@ -245,3 +245,11 @@ def test_lenient_mode_leaves_faulty_lines_out_and_tells_each(survey) -> None:
 def test_faults_met_by_wildcards_are_told_once(survey) -> None:
     problems = survey(append={"derived.txt": "all all moments ['x']\nall all ang_res {'a':'b'}\n"})[1]
     assert len(problems) == 2
+
+
+def test_a_recipe_that_later_lines_take_the_place_of_is_told(survey, survey_files) -> None:
+    lines = "7m co21 dirty deep.clean\nall co21 all cube.clean\n7m co21 multiscale deep.clean\n"
+    _, problems = survey(append={"imaging.txt": lines})
+    first = len(survey_files["imaging.txt"].splitlines())
+    unread = [(item.line, item.severity) for item in problems if "no recipe is taken from this line" in item.text]
+    assert unread == [(1, "warning"), (first + 1, "warning")]

@@ -170,7 +170,9 @@ def test_sizes_lose_their_unit_and_other_texts_stay(survey) -> None:
 def test_all_that_units_take_from_overrides_can_be_overridden() -> None:
     recipes = (imaging_recipes.Sizing, imaging_recipes.Splitting, imaging_recipes.MaskRecipe)
     names = {name for recipe in recipes for name in recipe.model_fields}
-    assert {*names, *postprocess._OVERRIDABLE} <= set(OVERRIDABLE)
+    finished = {"pblimit", "round_beam", "force_beam_arcsec", "kelvin"}
+    assert finished <= set(postprocess.PostprocessRecipe.model_fields)
+    assert {*names, *finished} <= set(OVERRIDABLE)
 
 
 @pytest.mark.usefixtures("casa_ready")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from fringeflow import damage
 from fringeflow.catalogue import Catalogue
 from fringeflow.cli.main import app
-from fringeflow.errors import DataError, MissingInputError
+from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from fringeflow.events import Arrived
 from fringeflow.graph.build import Selection
-from fringeflow.graph.model import Graph, Unit
+from fringeflow.graph.model import Graph, Unit, UnitId
 from fringeflow.operating import letters, prune, rebuild, replay
 from fringeflow.operating.site import Site, open_site
 from fringeflow.operating.status import Row, status
@@ -73,6 +75,32 @@ def test_status_names_what_failed_and_what_waits_for_it(tmp_path: Path) -> None:
     assert rows["imaging"].failed[0].remedy == "observe something"
     assert rows["postprocess"].waits_for == {"imaging/t/c/p": 1}
     assert rows["derived"] == Row("t", "derived", waiting=1)  # what it needs may still come
+
+
+def test_status_names_a_damaged_manifest_that_somebody_has_met_until_it_is_mended(tmp_path: Path) -> None:
+    site, catalogue = made(tmp_path)
+    ledger = Ledger(site.store, partial(damage.note, site.store))
+    manifest = catalogue.manifest(UnitId.parse("imaging/t/c/p"))
+    assert manifest is not None
+    site.store.put_bytes(manifest.path, b"{}")
+    with pytest.raises(CorruptInputError):
+        ledger.get(manifest.unit, manifest.work_key)
+    _, catalogue = seen(tmp_path, chain)
+    found = status(site, catalogue)
+    rows = {row.stage: row for row in found.rows}
+    assert not found.complete
+    assert (rows["imaging"].made, rows["imaging"].total, rows["postprocess"].made) == (0, 1, 1)
+    [letter] = rows["imaging"].failed
+    assert manifest.path in letter.message
+    assert letter.remedy == "remove it, and its unit will be made again"
+    site.store.delete([manifest.path])
+    assert {row.stage: row.ready for row in status(site, seen(tmp_path, chain)[1]).rows}["imaging"] == 1
+    ledger.commit(manifest)
+    site, catalogue = seen(tmp_path, chain)
+    assert status(site, catalogue).complete
+    assert [item.key for item in prune.waste(catalogue, site.store).objects] == [
+        f"damaged/imaging/t/c/p/{manifest.work_key}.json"
+    ]
 
 
 def test_status_names_the_input_that_is_not_there(tmp_path: Path) -> None:

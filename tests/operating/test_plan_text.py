@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from fringeflow.catalogue import Catalogue, NoManifests
+from fringeflow.catalogue import Catalogue
 from fringeflow.cli.plan import write_json, write_tree
 from fringeflow.graph.build import Selection
 from fringeflow.graph.model import Graph, Lookup, Need, Unit, UnitId
 from fringeflow.keys.model import Project
 from fringeflow.manifest import Artefact
+from fringeflow.sources import NoManifests
 from tests import toy
 
 NOTES = ['t 7m: nothing "quoted" is made', "of größe"]

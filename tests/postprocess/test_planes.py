@@ -18,7 +18,7 @@ from scipy import fft
 
 from fringeflow.errors import DataError
 from fringeflow_postprocess import kelvin, primary_beam, trim
-from fringeflow_postprocess.beam import Beam, round_beam_arcsec
+from fringeflow_postprocess.beam import Beam, round_beam_arcsec, without_coarse_edges
 from fringeflow_postprocess.convolve import to_round_beam
 
 PIXEL = 0.2
@@ -214,3 +214,21 @@ def test_no_casa_is_needed() -> None:
     for module in Path(spec.origin).parent.glob("*.py"):
         assert "casatools" not in module.read_text()
         assert "casatasks" not in module.read_text()
+
+
+class TestCoarseEdges:
+    """(12.2; W-03)"""
+
+    @pytest.mark.parametrize(
+        ("axes", "kept"),
+        [
+            ([1.0] * 6, (0, 6)),
+            ([1.0, 1.05, 1.0, 0.98, 1.01, 1.02], (0, 6)),
+            ([3.0, 1.5, 1.0, 1.01, 0.99, 1.0, 2.0], (2, 6)),
+            ([1.0, 1.01, 4.0, 1.0, 1.0], (0, 5)),
+            ([None, 2.0, 1.0, 1.0, 1.0, 1.0, None], (2, 6)),
+        ],
+    )
+    def test_outermost_channels_with_large_beams(self, axes: list[float | None], kept: tuple[int, int]) -> None:
+        """Equal beams are no error, what is between stays."""
+        assert without_coarse_edges([Beam(axis, axis) if axis else None for axis in axes]) == kept

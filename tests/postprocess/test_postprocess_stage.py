@@ -200,6 +200,20 @@ def test_nearly_round_beams_lose_no_flux(
     assert flux == pytest.approx(1, rel=1e-4)
 
 
+def test_coarse_edge_channels_are_cut_if_asked_for(
+    make: Make, write: Callable[..., Path], header: Callable[..., fits.Header], point_source: Callable[..., np.ndarray]
+) -> None:
+    """They do not set the resolution of the others, and the velocities of those stay (W-03)."""
+    beams = [(3.0, 3.0, 0.0), *[(1.0, 0.9, 0.0)] * 4, (2.0, 2.0, 0.0)]
+    data = np.stack([point_source((60, 60), *beam) for beam in beams])
+    files = write("i.fits", data, header(None), beams=beams), write("pb.fits", np.ones_like(data), header(None))
+    whole, cut = (output(make(*files, cut_coarse_edges=flag)) for flag in (False, True))
+    assert (whole.header["BMAJ"] * 3600, cut.header["BMAJ"] * 3600) == pytest.approx((3.0, 1.0))
+    assert (len(whole.data), len(cut.data)) == (6, 4)
+    assert cut.header["CRPIX3"] == whole.header["CRPIX3"] - 1
+    assert np.isfinite(cut.data[:, 30, 30]).all()
+
+
 @pytest.mark.parametrize("rule", ["channel", "constant"])
 def test_kelvin_rules(rule: str, make: Make, write: Callable[..., Path], header: Callable[..., fits.Header]) -> None:
     head = header((1.0, 1.0, 0.0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -164,7 +163,7 @@ class TestLedger:
 
     def test_lists_below_a_prefix(self, store: Store) -> None:
         ledger = Ledger(store)
-        others = [manifest(unit=UNIT.at("plan")), manifest(unit=replace(UNIT, target="ngc1"))]
+        others = [manifest(unit=UNIT.at("plan")), manifest(unit=UNIT._replace(target="ngc1"))]
         for item in (manifest(), *others):
             ledger.commit(item)
         assert {str(item.unit) for item in Ledger(store).all("imaging/ngc5921")} == {str(UNIT), f"{UNIT}/plan"}
@@ -178,7 +177,7 @@ class TestLedger:
         assert "remove it" in str(caught.value)
 
     def test_members_of_a_later_version_are_passed_over(self, store: Store) -> None:
-        later = {**manifest().model_dump(mode="json"), "mood": "good", "unit": {**asdict(UNIT), "sub": 1}}
+        later = {**manifest().model_dump(mode="json"), "mood": "good", "unit": {**UNIT._asdict(), "sub": 1}}
         store.put_bytes(manifest().path, json.dumps(later).encode())
         assert Ledger(store).get(UNIT, KEY) == manifest()
 

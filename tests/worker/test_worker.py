@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fringeflow import announcements
+from fringeflow import announcements, damage
 from fringeflow.bus import topology
 from fringeflow.bus.journal import StreamJournal
 from fringeflow.bus.parcel import Parcel
@@ -284,4 +284,29 @@ def test_a_forced_event_makes_again_what_follows_from_it_and_nothing_else(house:
     time.sleep(1)
     assert max(house.begun().values()) == 2
     assert house.manifests() == before
+    assert list(house.store.list("dead")) == []
+
+
+def test_a_damaged_manifest_ends_no_worker_is_named_and_its_unit_is_made_again_once_it_is_gone(house: House) -> None:
+    house.keys("a")
+    house.drop("a")
+    assert house.work(*STAGES, drain=True).wait(60) == 0, house.logs()
+    (imaged,) = [item for item in house.manifests() if str(item.unit) == "imaging/a/c/p"]
+    maps = [item for item in house.manifests() if item.unit.stage in ("postprocess", "derived")]
+    house.store.put_bytes(imaged.path, b"{}")
+    house.store.delete([item.path for item in maps])
+    worker = house.work(*STAGES)  # what follows is to be made again, from what cannot be read
+    house.wait_for(lambda: list(house.store.list("damaged")))
+    unit, key = str(imaged.unit), imaged.work_key
+    letter = damage.known(house.store)[unit, key]
+    assert imaged.path in letter.message
+    assert letter.remedy == "remove it, and its unit will be made again"
+    house.drop("b")
+    house.keys("a", "b")  # other targets go on
+    house.wait_for(lambda: any(info.key.startswith("manifests/derived/b/") for info in house.store.list("manifests")))
+    assert worker.poll() is None
+    house.store.delete([imaged.path])
+    house.wait_until_made(2 * UNITS_PER_TARGET)
+    assert damage.known(house.store) == {}
+    assert house.begun()[unit] == 2
     assert list(house.store.list("dead")) == []

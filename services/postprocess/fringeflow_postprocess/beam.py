@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,9 @@ RoundRule = Literal["smallest", "reference"]
 
 ROUND_TOLERANCE = 1e-3
 """Beams this close to the wanted one, relative to it, are left as they are: a flux error of at most 0.2 %."""
+
+_COARSE = 3.0
+_LEAST_SCATTER = 0.02
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,21 @@ def round_beam_arcsec(
             remedy=f"set force_beam_arcsec to at least {math.ceil(limit * 1e4) / 1e4:g} or leave it out",
         )
     return force_arcsec
+
+
+def without_coarse_edges(beams: Sequence[Beam | None]) -> tuple[int, int]:
+    """Return the range of planes between the first and the last whose beam is about as small as most (6.2, W-03).
+
+    That is at most the median of the major axes plus three times their scatter: 1.4826 times the median deviation, at
+    least 2 % of the median. Channels between them stay whatever their beam.
+
+    Parameters
+    ----------
+    beams
+        Of all planes, None for those that are blank; not all may be.
+    """
+    axes = np.array([beam.major_arcsec if beam else np.nan for beam in beams])
+    middle = np.nanmedian(axes)
+    scatter = max(1.4826 * float(np.nanmedian(np.abs(axes - middle))), _LEAST_SCATTER * float(middle))
+    usual = np.flatnonzero(axes <= middle + _COARSE * scatter)
+    return int(usual[0]), int(usual[-1]) + 1

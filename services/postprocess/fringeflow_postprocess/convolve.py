@@ -75,12 +75,29 @@ def transfer_function(
 
     A Gaussian of full width w transforms to exp(-pi^2 w^2 s^2 / (4 ln 2)), s being the spatial frequency along w.
     """
+    return _transform(
+        shape,
+        (round_arcsec**2 - beam.major_arcsec**2, round_arcsec**2 - beam.minor_arcsec**2),
+        beam.pa_deg,
+        increments_arcsec,
+    )
+
+
+def gaussian(shape: tuple[int, int], beam: Beam, increments_arcsec: tuple[float, float]) -> NDArray[np.float64]:
+    """Return the Fourier transform of `beam` with integral one, for ``rfft2`` of `shape`."""
+    return _transform(shape, (beam.major_arcsec**2, beam.minor_arcsec**2), beam.pa_deg, increments_arcsec)
+
+
+def _transform(
+    shape: tuple[int, int], squares: tuple[float, float], pa_deg: float, increments_arcsec: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Return the transform of a Gaussian from the squares of its axes (arcsec^2)."""
     east = fft.rfftfreq(shape[1], increments_arcsec[0])[None, :]
     north = fft.fftfreq(shape[0], increments_arcsec[1])[:, None]
-    angle = math.radians(beam.pa_deg)
+    angle = math.radians(pa_deg)
     along = east * math.sin(angle) + north * math.cos(angle)
     across = east * math.cos(angle) - north * math.sin(angle)
-    excess = (round_arcsec**2 - beam.major_arcsec**2) * along**2 + (round_arcsec**2 - beam.minor_arcsec**2) * across**2
+    excess = squares[0] * along**2 + squares[1] * across**2
     result: NDArray[np.float64] = np.exp(-(math.pi**2) / (4 * math.log(2)) * excess)
     return result
 

@@ -67,6 +67,20 @@ def in_kelvin(header: fits.Header, kelvin_per_jansky: float, frequency_hz: float
     return result
 
 
+def in_jansky(header: fits.Header, beam: Beam) -> fits.Header:
+    """Return `header` for pixels in Jy per `beam`."""
+    result = with_beam(header, beam)
+    result["BUNIT"] = ("Jy/beam", "brightness (pixel) unit")
+    return result
+
+
+def of_weight(header: fits.Header) -> fits.Header:
+    """Return `header` for weights, 1 / noise^2."""
+    result = _unitless(header, "Weight", keep_beam=False)
+    result["BUNIT"] = "beam2 Jy-2"
+    return result
+
+
 def of_response(header: fits.Header) -> fits.Header:
     """Return `header` for a primary-beam response: without unit and restoring beam."""
     return _unitless(header, "Primary beam", keep_beam=False)

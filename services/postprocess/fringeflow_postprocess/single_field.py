@@ -32,7 +32,7 @@ class Settings:
     """What may be chosen. See the functions that take these for their meaning.
 
     `round_beam` "reference" does as the reference does throughout, for comparison: its beam, and blanks counted as zero
-    when convolving.
+    when convolving. `cut_coarse_edges` leaves out the outermost channels if their beams are much larger.
     """
 
     pblimit: float
@@ -41,6 +41,7 @@ class Settings:
     kelvin: KelvinRule = "channel"
     min_pixels_per_beam: int = 3
     rind_pixels: int = 1
+    cut_coarse_edges: bool = False
 
     @property
     def edges(self) -> Edges:
@@ -121,11 +122,13 @@ class Plan:
         }
 
 
-def settle(image: Planes, response: Planes, settings: Settings, *, frequency_hz: float | None = None) -> Plan:
+def settle(image: Planes, response: Planes | None, settings: Settings, *, frequency_hz: float | None = None) -> Plan:
     """Return the plan for `image`, in Jy/beam, and the primary beam's `response`; reads both once.
 
     Parameters
     ----------
+    response
+        None if `image` is corrected already.
     frequency_hz
         Of an image that has no spectral axis to read it from.
 
@@ -137,6 +140,13 @@ def settle(image: Planes, response: Planes, settings: Settings, *, frequency_hz:
     _check(image, response)
     footprint, filled = _footprint(image, response, settings.pblimit)
     every = beams.beams_of(image.hdus, image.header, len(image))
+    planes = trim.extent(filled)
+    if settings.cut_coarse_edges:
+        low, high = beams.without_coarse_edges(
+            [item if full else None for item, full in zip(every, filled, strict=True)]
+        )
+        filled[:low] = filled[high:] = False
+        planes = max(planes[0], low), min(planes[1], high)
     per_plane = tuple(item if full else None for item, full in zip(every, filled, strict=True))
     increments = (image.header["CDELT1"] * 3600, image.header["CDELT2"] * 3600)
     pixel = abs(increments[0])
@@ -148,7 +158,6 @@ def settle(image: Planes, response: Planes, settings: Settings, *, frequency_hz:
     )
     staged = trim.bounding_box(footprint)
     factor = trim.rebin_factor(round_arcsec, pixel, settings.min_pixels_per_beam)
-    planes = trim.extent(filled)
     coarse = trim.rebinned_footprint(footprint[slice(*staged.y), slice(*staged.x)], factor)
     if not coarse.any():
         raise _empty(image)
@@ -169,7 +178,7 @@ def settle(image: Planes, response: Planes, settings: Settings, *, frequency_hz:
     )
 
 
-def kelvin_planes(image: Planes, response: Planes, plan: Plan) -> Iterator[NDArray[np.float32]]:
+def kelvin_planes(image: Planes, response: Planes | None, plan: Plan) -> Iterator[NDArray[np.float32]]:
     """Yield the planes of the final cube: corrected, convolved, trimmed, in kelvin.
 
     Raises
@@ -179,7 +188,7 @@ def kelvin_planes(image: Planes, response: Planes, plan: Plan) -> Iterator[NDArr
     """
     settings, left = plan.settings, 0
     for index, factor in zip(range(*plan.planes), plan.factors(), strict=True):
-        plane = primary_beam.corrected(image.plane(index), _response(response, index), settings.pblimit)
+        plane = primary_beam.corrected(image.plane(index), response_of(image, response, index), settings.pblimit)
         own = plan.beams[index]
         if own:
             plane = to_round_beam(plane, own, plan.round_arcsec, plan.increments_arcsec, edges=settings.edges)
@@ -193,25 +202,39 @@ def kelvin_planes(image: Planes, response: Planes, plan: Plan) -> Iterator[NDArr
 def response_planes(image: Planes, response: Planes, plan: Plan) -> Iterator[NDArray[np.float32]]:
     """Yield the planes of the primary beam on the final grid, rebinned as the data are (W-14), not eroded."""
     for index in range(*plan.planes):
-        pb = _response(response, index)
+        pb = response_of(image, response, index)
         valid = primary_beam.usable(image.plane(index), pb, plan.settings.pblimit)
         yield plan.on_final_grid(np.where(valid, pb, np.float32(np.nan)))
+
+
+def relative_response_planes(image: Planes, weight: Planes, plan: Plan) -> Iterator[NDArray[np.float32]]:
+    """Yield, on the final grid, the response that the `weight` of a corrected image stands for (W-14).
+
+    That is the root of the weight relative to the plane's largest: the noise is inversely proportional to it, as it is
+    to a single field's primary beam.
+    """
+    for index in range(*plan.planes):
+        own = np.where(np.isfinite(image.plane(index)), weight.plane(index), np.float32(np.nan))
+        largest = np.nanmax(own) if np.isfinite(own).any() else np.float32(1)
+        yield plan.on_final_grid(np.sqrt(own / largest))
 
 
 def spectral_index(alpha: Planes, image: Planes, response: Planes, plan: Plan) -> NDArray[np.float32]:
     """Return a continuum image's spectral index on the final grid, where the image is valid (W-22)."""
     if alpha.shape != image.shape:
         raise DataError(f"{alpha.path} and {image.path} differ in shape", remedy="image them again")
-    valid = primary_beam.usable(image.plane(0), _response(response, 0), plan.settings.pblimit)
+    valid = primary_beam.usable(image.plane(0), response_of(image, response, 0), plan.settings.pblimit)
     found = plan.on_final_grid(np.where(valid, alpha.plane(0), np.float32(np.nan)))
     inside = np.isfinite(trim.without_rind(plan.on_final_grid(np.where(valid, 1, np.nan)), plan.settings.rind_pixels))
     return np.where(inside, found, np.float32(np.nan))
 
 
-def _check(image: Planes, response: Planes) -> None:
+def _check(image: Planes, response: Planes | None) -> None:
     unit = str(image.header.get("BUNIT", "")).strip()
     if unit.lower() != "jy/beam":
         raise DataError(f"{image.path} is in {unit or 'no unit'}, not in Jy/beam", remedy="image it again")
+    if response is None:
+        return
     same = response.shape[1:] == image.shape[1:] and len(response) in {1, len(image)}
     axes = (1, 2, 3) if image.is_cube and response.is_cube and len(response) == len(image) else (1, 2)
     cards = [name.format(axis) for axis in axes for name in _GRID_CARDS]
@@ -225,12 +248,12 @@ def _agree(ours: object, theirs: object) -> bool:
     return ours == theirs
 
 
-def _footprint(image: Planes, response: Planes, cutoff: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _footprint(image: Planes, response: Planes | None, cutoff: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return where any plane is valid, shape (y, x), and which planes hold anything."""
     footprint = np.zeros(image.shape[1:], dtype=bool)
     filled = np.zeros(len(image), dtype=bool)
     for index, plane in enumerate(image):
-        valid = primary_beam.usable(plane, _response(response, index), cutoff)
+        valid = primary_beam.usable(plane, response_of(image, response, index), cutoff)
         footprint |= valid
         filled[index] = valid.any()
     if not filled.any():
@@ -238,7 +261,10 @@ def _footprint(image: Planes, response: Planes, cutoff: float) -> tuple[NDArray[
     return footprint, filled
 
 
-def _response(response: Planes, index: int) -> NDArray[np.float32]:
+def response_of(image: Planes, response: Planes | None, index: int) -> NDArray[np.float32]:
+    """Return the primary beam's response in a plane of `image`: one where the image is corrected already (None)."""
+    if response is None:
+        return np.ones(image.shape[1:], np.float32)
     return response.plane(index if len(response) > 1 else 0)
 
 

@@ -1,39 +1,68 @@
-"""Turns orders for post-processing into calls of the science: the only room here that knows units and recipes."""
+"""Turns orders for post-processing into calls of the science: what is delivered; `stage_combining` has the steps."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from astropy.io import fits
-
-from fringeflow import fitsio, names
+from fringeflow import fitsio
 from fringeflow.fitsplanes import Planes
-from fringeflow.graph.postprocess import PostprocessRecipe
+from fringeflow.graph.combining import IMAGE, WEIGHT
+from fringeflow.graph.postprocess import FinishRecipe, PostprocessRecipe
 from fringeflow.jobs.order import Job, Order
-from fringeflow_postprocess import export, single_field
+from fringeflow_postprocess import export, single_field, stage_combining
+from fringeflow_postprocess.signing import input_of, name_of, signed
 from fringeflow_postprocess.single_field import Plan, Settings
-
-_SOFTWARE = ("fringeflow", "fringeflow-postprocess", "astropy", "numpy", "scipy")
 
 
 def make(job: Job) -> None:
-    """Make every order of `job`: the final cube in kelvin, its primary beam and, for continuum, its spectral index."""
+    """Make every order of `job`: what is delivered of a field, a feather or a mosaic, or a step on the way."""
     for order in job.orders:
-        with Planes(_imaged(order, "")) as image, Planes(_imaged(order, "pb")) as response:
-            job.progress("grid and beam")
-            plan = _plan(order, image, response)
-            outputs = {name: job.scratch / name for name in order.unit.outputs}
-            _write(job, order, outputs, image, response, plan)
-        job.finish(order, outputs, plan.record())
+        if order.unit.id.step:
+            stage_combining.STEPS[order.unit.id.step](job, order)
+        elif order.unit.needs[0].unit.stage == "imaging":
+            make_field(job, order)
+        else:
+            make_combined(job, order)
 
 
-def _imaged(order: Order, ext: str) -> Path:
-    return order.the_input(_name(order, ext))
+def make_field(job: Job, order: Order) -> None:
+    """Make the final cube in kelvin, its primary beam and, for continuum, its spectral index."""
+    with Planes(input_of(order, "")) as image, Planes(input_of(order, "pb")) as response:
+        job.progress("grid and beam")
+        plan = _plan(order, image, response)
+        outputs = {name: job.scratch / name for name in order.unit.outputs}
+        _write(job, order, outputs, image, response, plan)
+    job.finish(order, outputs, plan.record())
 
 
-def _name(order: Order, ext: str) -> str:
-    return names.cube(order.unit.id.target, order.unit.id.config, order.unit.id.product, ext)
+def make_combined(job: Job, order: Order) -> None:
+    """Make the final cube in kelvin of a feather or mosaic, and the response that its weight stands for (W-14)."""
+    recipe = FinishRecipe.model_validate(order.unit.recipe)
+    made: Mapping[str, Any] = order.facts[str(order.unit.needs[0].unit)]
+    settings = Settings(
+        pblimit=0.0,
+        kelvin=recipe.kelvin,
+        min_pixels_per_beam=recipe.min_pixels_per_beam,
+        rind_pixels=recipe.rind_pixels,
+    )
+    with (
+        Planes(input_of(order, IMAGE)) as image,
+        Planes(input_of(order, WEIGHT)) as weight,
+    ):
+        job.progress("grid")
+        plan = single_field.settle(image, None, settings, frequency_hz=made.get("frequency_hz"))
+        record = {**plan.record(), "combined": dict(made)}
+        del record["pblimit"]  # that of the parts
+        outputs = {name: job.scratch / name for name in order.unit.outputs}
+        _write_kelvin(job, order, outputs, image, None, plan, record)
+        job.progress("response")
+        header = signed(order, plan.header, image, record, cube=image.is_cube)
+        planes = single_field.relative_response_planes(image, weight, plan)
+        path = outputs[name_of(order.unit.id, "trimmed_pb")]
+        fitsio.write_cube(path, export.of_response(header), planes, _shape(order, image, plan))
+    job.finish(order, outputs, record)
 
 
 def _plan(order: Order, image: Planes, response: Planes) -> Plan:
@@ -47,47 +76,46 @@ def _plan(order: Order, image: Planes, response: Planes) -> Plan:
         kelvin=recipe.kelvin,
         min_pixels_per_beam=recipe.min_pixels_per_beam,
         rind_pixels=recipe.rind_pixels,
+        cut_coarse_edges=recipe.cut_coarse_edges,
     )
     return single_field.settle(image, response, settings, frequency_hz=recorded.get("frequency_hz"))
 
 
 def _write(job: Job, order: Order, outputs: dict[str, Path], image: Planes, response: Planes, plan: Plan) -> None:
-    cube = image.is_cube and order.unit.recipe["kind"] == "line"
-    shape = plan.shape if cube else plan.shape[1:]
-    header = _header(order, plan, image, cube=cube)
-    with_beam = export.with_beam(header, plan.beam)
-
-    job.progress("kelvin cube")
-    in_kelvin = export.in_kelvin(with_beam, plan.kelvin_per_jansky, plan.mean_frequency_hz, plan.settings.kelvin)
-    planes = single_field.kelvin_planes(image, response, plan)
-    fitsio.write_cube(outputs[_name(order, "pbcorr_trimmed_k")], in_kelvin, planes, shape)
+    _write_kelvin(job, order, outputs, image, response, plan, plan.record())
+    shape = _shape(order, image, plan)
+    header = signed(order, plan.header, image, plan.record(), cube=len(shape) > 2)
 
     job.progress("primary beam")
     planes = single_field.response_planes(image, response, plan)
-    fitsio.write_cube(outputs[_name(order, "trimmed_pb")], export.of_response(header), planes, shape)
+    fitsio.write_cube(outputs[name_of(order.unit.id, "trimmed_pb")], export.of_response(header), planes, shape)
 
-    index_file = outputs.get(_name(order, "trimmed_alpha"))
+    index_file = outputs.get(name_of(order.unit.id, "trimmed_alpha"))
     if index_file:
         job.progress("spectral index")
-        with Planes(_imaged(order, "alpha")) as alpha:
+        with Planes(input_of(order, "alpha")) as alpha:
             plane = single_field.spectral_index(alpha, image, response, plan)
+        with_beam = export.with_beam(header, plan.beam)
         fitsio.write_cube(index_file, export.of_spectral_index(with_beam), [plane], shape)
 
 
-def _header(order: Order, plan: Plan, image: Planes, *, cube: bool) -> fits.Header:
-    own = {name: version(name) for name in _SOFTWARE}
-    header = export.delivered(
-        plan.header,
-        order.unit.id.target.upper(),
-        cube=cube,
-        software=f"fringeflow {own['fringeflow']}",
-    )
-    fitsio.provenance(
-        header,
-        unit=str(order.unit.id),
-        work_key=order.work_key,
-        parameters=plan.record(),
-        software=fitsio.read_provenance(image.header)["software"] | own,
-        inputs=order.ancestors,
-    )
-    return header
+def _write_kelvin(
+    job: Job,
+    order: Order,
+    outputs: dict[str, Path],
+    image: Planes,
+    response: Planes | None,
+    plan: Plan,
+    record: Mapping[str, Any],
+) -> None:
+    job.progress("kelvin cube")
+    shape = _shape(order, image, plan)
+    header = export.with_beam(signed(order, plan.header, image, record, cube=len(shape) > 2), plan.beam)
+    in_kelvin = export.in_kelvin(header, plan.kelvin_per_jansky, plan.mean_frequency_hz, plan.settings.kelvin)
+    planes = single_field.kelvin_planes(image, response, plan)
+    fitsio.write_cube(outputs[name_of(order.unit.id, "pbcorr_trimmed_k")], in_kelvin, planes, shape)
+
+
+def _shape(order: Order, image: Planes, plan: Plan) -> tuple[int, ...]:
+    cube = image.is_cube and order.unit.recipe["kind"] == "line"
+    return plan.shape if cube else plan.shape[1:]

@@ -42,7 +42,7 @@ class Contents:
     """What a selection of a measurement set holds.
 
     `field` and `intent` are in CASA's selection syntax, '' meaning all; `longest_m` and `shortest_m` are projected
-    baselines; `notes` say what a reader of the report should know.
+    baselines; `notes` say what a reader of the report should know; `fields` are the ids of those with selected rows.
     """
 
     path: Path
@@ -56,6 +56,7 @@ class Contents:
     longest_m: float
     dish_m: float
     notes: tuple[str, ...] = ()
+    fields: tuple[int, ...] = ()
 
     def science_windows(self) -> tuple[Window, ...]:
         """Return the windows with selected rows that hold spectra of the sky (section 5.3)."""
@@ -127,6 +128,7 @@ def read_contents(path: Path, *, field: str = "all", intent: str = TARGET_INTENT
         longest_m=rows.longest_m,
         dish_m=_dish(path),
         notes=notes,
+        fields=tuple(rows.times),
     )
 
 

@@ -6,98 +6,26 @@ process are the application's own, the broker's delivery limit is only the backs
 
 from __future__ import annotations
 
-import heapq
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import structlog
 
 from fringeflow import events
 from fringeflow.bus import dead, topology
+from fringeflow.bus.delivery import REASON_HEADER, SENT_HEADER, DeadMessage, Delivery, M, dead_message
 from fringeflow.bus.journal import Journal
+from fringeflow.bus.labels import event_parcel, task_parcel
+from fringeflow.bus.later import Later
 from fringeflow.bus.link import Link
-from fringeflow.bus.parcel import Parcel, Received
+from fringeflow.bus.parcel import Addressed, Parcel, Received
 from fringeflow.bus.settings import BusSettings
 from fringeflow.errors import TransientError
-from fringeflow.events import MEMORY_CLASSES, Event, MemoryClass, Message, Task, UnreadableMessageError
+from fringeflow.events import MEMORY_CLASSES, Event, MemoryClass, Task, UnreadableMessageError
 
-REASON_HEADER = "x-fringeflow-reason"
-SENT_HEADER = "x-fringeflow-sent"
 NUDGE_CONTENT_TYPE = "application/vnd.fringeflow.nudge"
 
-M = TypeVar("M", bound="Message | bytes")
 log = structlog.get_logger(__name__)
-
-
-class Delivery(Generic[M]):
-    """A message that is ours until one of `ack`, `requeue`, `reject` is called.
-
-    Each returns whether it had an effect: on a connection lost since, the broker gives the message out again by
-    itself and there is nothing to settle.
-    """
-
-    def __init__(self, message: M, received: Received, bus: Bus) -> None:
-        self.message = message
-        self._received = received
-        self._bus = bus
-        self._settled = False
-        self._taken_at = time.time()
-
-    @property
-    def deliveries(self) -> int:
-        """How often the broker has handed this out, this time included: workers that died on it count."""
-        return self._received.deliveries
-
-    @property
-    def sent_at(self) -> float:
-        """When it was published, by the sender's clock; 0 if the sender did not say."""
-        return float(self._received.headers.get(SENT_HEADER, 0.0))
-
-    @property
-    def waited_seconds(self) -> float | None:
-        """How long it lay in its queue, by the clocks of sender and taker; None if the sender did not say."""
-        return max(0.0, self._taken_at - self.sent_at) if self.sent_at else None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it is still ours: not settled, and the connection it came by still there."""
-        return not self._settled and self._bus.holds(self._received)
-
-    def ack(self) -> bool:
-        """Say that it is done."""
-        return self._once(self._bus.settle_done)
-
-    def requeue(self) -> bool:
-        """Give it back, uncounted, to the end of its queue."""
-        return self._once(self._bus.settle_again)
-
-    def reject(self, reason: str) -> bool:
-        """Send it to the stage's dead letters."""
-        return self._once(lambda received: self._bus.settle_dead(received, reason))
-
-    def _once(self, settle: Callable[[Received], bool]) -> bool:
-        if self._settled:
-            return False
-        effect = settle(self._received)
-        self._settled = True
-        return effect
-
-
-@dataclass(frozen=True)
-class DeadMessage:
-    """What lies in a stage's queue of dead letters; `message` is None if it cannot be read."""
-
-    message: Message | None
-    body: bytes
-    reason: str
-    received: Received
-    bus: Bus
-
-    def ack(self) -> bool:
-        """Take it out of the queue."""
-        return self.bus.settle_done(self.received)
 
 
 class Bus:
@@ -124,8 +52,7 @@ class Bus:
         self._on_unreadable = on_unreadable
         self._stages: dict[str, None] = {}
         self._nudged: set[str] = set()
-        self._later: list[tuple[float, int, Task]] = []
-        self._ordered = 0
+        self._later = Later()
         self._link = Link(settings, self._declare_on)
 
     def declare(self, stages: Sequence[str]) -> None:
@@ -141,22 +68,25 @@ class Bus:
         self._stages.update(dict.fromkeys(stages))
         self._link.redeclare()
 
-    def announce(self, event: Event) -> None:
-        """Publish an event, persistent and confirmed, and keep it in the journal.
+    def announce(self, *several: Event) -> None:
+        """Publish events, persistent and confirmed, and keep them in the journal. All are safe when it returns.
 
         Raises
         ------
         TransientError
-            If the broker is away, or nothing takes it though a broker's journal takes everything.
+            If the broker is away, or nothing takes one though a broker's journal takes everything. Some may have been
+            published: announce all again.
         """
-        parcel = Parcel(events.to_bytes(event), events.EVENT_CONTENT_TYPE, event.id, event.correlation_id, _sent_now())
-        exchange = topology.exchange_name(self.settings, "events")
-        self._link.publish(exchange, events.routing_key(event), parcel, mandatory=not self.settings.in_memory)
+        exchange, mandatory = topology.exchange_name(self.settings, "events"), not self.settings.in_memory
+        self._link.publish_all(
+            Addressed(exchange, events.routing_key(event), event_parcel(event), mandatory) for event in several
+        )
         if self._journal is not None:
-            self._journal.append(event)
+            for event in several:
+                self._journal.append(event)
 
-    def record(self, event: Event) -> None:
-        """Put an event into the journal, and announce it to nobody.
+    def record(self, *several: Event) -> None:
+        """Put events into the journal, and announce them to nobody.
 
         Raises
         ------
@@ -164,32 +94,41 @@ class Bus:
             If the broker is away.
         """
         if self._journal is not None:
-            self._journal.append(event)
+            for event in several:
+                self._journal.append(event)
         if not self.settings.in_memory:
-            parcel = Parcel(events.to_bytes(event), events.EVENT_CONTENT_TYPE, event.id, event.correlation_id)
-            self._link.publish("", topology.journal_name(self.settings), parcel, mandatory=True)
+            journal = topology.journal_name(self.settings)
+            self._link.publish_all(Addressed("", journal, event_parcel(event), mandatory=True) for event in several)
 
-    def order(self, task: Task, delay_seconds: float = 0.0) -> None:
-        """Publish a task to ``<stage>.tasks.<class>``, now or after about `delay_seconds` (`topology.DELAYS_SECONDS`).
+    def order(self, *several: Task, delay_seconds: float = 0.0) -> None:
+        """Publish tasks to ``<stage>.tasks.<class>``, now or after about `delay_seconds` (`topology.DELAYS_SECONDS`).
 
         Raises
         ------
         TransientError
-            If the broker is away, or nobody has declared the stage.
+            If the broker is away, or nobody has declared the stage. Some may have been published: order all again.
         """
-        if self.settings.in_memory and task.stage not in self._stages:
-            raise TransientError(f"nobody has declared the queues of {task.stage}")
+        if self.settings.in_memory:
+            for task in several:
+                if task.stage not in self._stages:
+                    raise TransientError(f"nobody has declared the queues of {task.stage}")
         if delay_seconds > 0 and self.settings.in_memory:
-            self._ordered += 1
-            heapq.heappush(self._later, (time.monotonic() + delay_seconds, self._ordered, task))
+            self._later.put(delay_seconds, several)
             return
         exchange = (
             topology.delay_exchange(self.settings, delay_seconds)
             if delay_seconds > 0
             else topology.exchange_name(self.settings, "tasks")
         )
-        parcel = Parcel(events.to_bytes(task), events.TASK_CONTENT_TYPE, task.id, task.run, _sent_now())
-        self._link.publish(exchange, topology.task_key(task.stage, task.memory_class), parcel, mandatory=True)
+        self._link.publish_all(
+            Addressed(
+                exchange,
+                topology.task_key(task.stage, task.memory_class),
+                task_parcel(task),
+                mandatory=True,
+            )
+            for task in several
+        )
 
     def take_events(self, stage: str, limit: int = 1) -> list[Delivery[Event]]:
         """Take up to `limit` events that have come for `stage`, without waiting.
@@ -226,6 +165,13 @@ class Bus:
         """
         queues = [topology.task_queue(self.settings, stage, name) for name in classes]
         return self._take(queues, limit, self.settings.tasks_prefetch, events.parse_task)
+
+    def ack_all(self, several: Sequence[Delivery[M]]) -> None:
+        """Say of several messages that they are done, with as few words as can be."""
+        left = [delivery for delivery in several if delivery.alive]
+        self._link.acknowledge(*(delivery.received for delivery in left))
+        for delivery in left:
+            delivery.settled = True
 
     def take_notices(self, stage: str, limit: int = 1) -> list[Delivery[bytes]]:
         """Take up to `limit` of the bucket's notifications as they came (not inside a process: there is no bucket)."""
@@ -273,7 +219,7 @@ class Bus:
         queue = topology.queue_name(self.settings, stage, "dead")
         found: list[DeadMessage] = []
         while len(found) < limit and (received := self._link.get(queue)) is not None:
-            found.append(DeadMessage(_readable(received.body), received.body, _reason(received), received, self))
+            found.append(dead_message(received, self))
         return found
 
     def drain(self, timeout: float, wake: Sequence[int] = ()) -> None:
@@ -282,18 +228,16 @@ class Bus:
         It ends when a message comes, or when one of the descriptors `wake` can be read.
         """
         self._order_what_is_due()
-        if self._later:
-            timeout = min(timeout, max(0.0, self._later[0][0] - time.monotonic()))
-        self._link.drain(timeout, wake)
+        self._link.drain(self._later.seconds_to_next(timeout), wake)
         self._order_what_is_due()
 
     def close(self) -> None:
         """Say goodbye; what is not settled returns to its queue (in memory it is gone with the process)."""
         self._link.close()
 
-    def settle_done(self, received: Received) -> bool:
+    def settle_done(self, *several: Received) -> bool:
         """Acknowledge."""
-        return self._link.acknowledge(received)
+        return self._link.acknowledge(*several)
 
     def settle_again(self, received: Received) -> bool:
         """Publish it again to its own queue, then acknowledge: a broker counts its own requeueing, this it does not."""
@@ -349,29 +293,9 @@ class Bus:
             log.warning("broker lost while burying a message; it will come again", reason=str(error))
 
     def _order_what_is_due(self) -> None:
-        while self._later and self._later[0][0] <= time.monotonic():
-            self.order(heapq.heappop(self._later)[2])
+        for task in self._later.due():
+            self.order(task)
 
     def _declare_on(self, channel: Any) -> None:
         for entity in topology.entities(self.settings, self._stages):
             entity(channel).declare()
-
-
-def _sent_now() -> dict[str, str]:
-    return {SENT_HEADER: f"{time.time():.6f}"}
-
-
-def _readable(body: bytes) -> Message | None:
-    for read in (events.parse, events.parse_task):
-        try:
-            return read(body)
-        except UnreadableMessageError:
-            continue
-    return None
-
-
-def _reason(received: Received) -> str:
-    if REASON_HEADER in received.headers:
-        return str(received.headers[REASON_HEADER])
-    deaths = received.headers.get("x-death") or [{}]
-    return str(deaths[0].get("reason", "unknown"))

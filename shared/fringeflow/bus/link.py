@@ -6,25 +6,29 @@ blocks for longer than it was asked to, apart from the connect and confirm timeo
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from multiprocessing.connection import wait
 from ssl import SSLSocket
 from typing import Any
 
 import structlog
-from amqp.exceptions import MessageNacked, PreconditionFailed
+from amqp.exceptions import PreconditionFailed
 from kombu.utils.url import maybe_sanitize_url
 
-from fringeflow.bus.parcel import Parcel, Received
+from fringeflow.bus.incoming import Incoming
+from fringeflow.bus.outgoing import Outgoing
+from fringeflow.bus.parcel import Addressed, Parcel, Received
 from fringeflow.bus.settings import BusSettings
-from fringeflow.bus.transport import Consumer, Producer, Queue, connection_to, private_memory
+from fringeflow.bus.transport import Queue, connection_to, private_memory
 from fringeflow.errors import DataError, TransientError
 
 FIRST_RETRY_SECONDS = 0.5
 SLICE_SECONDS = 0.5
 STARTUP_LOOK_SECONDS = 0.1
+WINDOW = 200  # messages published before the first is waited for: a wait of the disk is shared by all
 GLANCE_SECONDS = 0.001  # a timeout of zero is unknown to some transports
 
 log = structlog.get_logger(__name__)
@@ -47,13 +51,8 @@ class Link:
         self._transport = private_memory() if settings.in_memory else None
         self._connection: Any = None
         self._control: Any = None
-        self._producer: Any = None
-        self._returned: list[str] = []
-        self._prefetch: dict[str, int] = {}
-        self._channels: dict[str, Any] = {}
-        self._consumers: dict[str, Any] = {}
-        self._taken: dict[str, deque[Received]] = {}
-        self._news: set[str] = set()
+        self._outgoing: Any = None
+        self._incoming = Incoming(acknowledges_many=not settings.in_memory)
         self.generation = 0
         self._failures = 0
         self._last_error = ""
@@ -84,75 +83,47 @@ class Link:
             raise TransientError(f"the broker at {self._place} went away")
 
     def publish(self, exchange: str, routing_key: str, parcel: Parcel, *, mandatory: bool) -> None:
-        """Publish and wait until the broker has it safe.
+        """Publish one parcel; otherwise as `publish_all`."""
+        self.publish_all([Addressed(exchange, routing_key, parcel, mandatory)])
+
+    def publish_all(self, items: Iterable[Addressed]) -> None:
+        """Publish and wait until the broker has all of it safe; up to `WINDOW` are on their way at once.
 
         Raises
         ------
         TransientError
-            If the broker is away or refuses it, or if `mandatory` and no queue takes it.
+            If the broker is away or refuses one, or if no queue takes one that is mandatory. Others may have been
+            published: whoever tries again publishes all again.
         """
-        self.connect()
-        self._returned.clear()
-        try:
-            self._check()
-            self._producer.publish(
-                parcel.body,
-                exchange=exchange,
-                routing_key=routing_key,
-                mandatory=mandatory,
-                delivery_mode=2,
-                content_type=parcel.content_type,
-                content_encoding="utf-8",
-                message_id=parcel.message_id,
-                correlation_id=parcel.correlation_id,
-                headers=dict(parcel.headers),
-                confirm_timeout=self._settings.confirm_timeout_seconds,
-            )
-        except MessageNacked as error:
-            raise TransientError(f"the broker refused a message for {exchange or routing_key}") from error
-        except self._errors as error:
-            self._lose(error)
-            raise TransientError(f"the broker at {self._place} went away: {error}") from error
-        if self._returned:
-            raise TransientError(
-                f"no queue takes {routing_key!r} from {exchange!r}: {self._returned[0]}",
-                remedy="declare the stage's queues first",
-            )
+        coming = iter(items)
+        while window := list(itertools.islice(coming, WINDOW)):
+            self.connect()
+            try:
+                self._check()
+                self._outgoing.publish(window)
+            except self._errors as error:
+                self._lose(error)
+                raise TransientError(f"the broker at {self._place} went away: {error}") from error
 
     def take(self, queues: Sequence[str], limit: int, prefetch: int) -> list[Received]:
         """Take up to `limit` messages that have come in `queues`, without waiting; it begins to consume them."""
         for queue in queues:
-            if queue not in self._prefetch:
-                self._prefetch[queue] = prefetch
-                self._taken.setdefault(queue, deque())
-                if self._connection is not None:  # else the next connection begins to consume it
-                    self._guarded(lambda queue=queue: self._consume(queue))  # type: ignore[misc]  # bound at once
-        if sum(len(self._taken[queue]) for queue in queues) < limit:
+            if not self._incoming.wants(queue):
+                self._guarded(partial(self._incoming.want, queue, prefetch), connected=self._connection is not None)
+        if sum(map(self._incoming.untaken, queues)) < limit:
             self._pump()
-        self._news.difference_update(queues)
-        found: list[Received] = []
-        for queue in queues:
-            waiting = self._taken[queue]
-            found += [waiting.popleft() for _ in range(min(limit - len(found), len(waiting)))]
-        return found
+        return self._incoming.take(queues, limit)
 
     def leave(self, queues: Sequence[str]) -> list[Received]:
         """Stop consuming `queues` until `take` is called again; return what has come and was not taken."""
-        left: list[Received] = []
         for queue in queues:
-            if self._prefetch.pop(queue, None) is None:
-                continue
-            consumer = self._consumers.pop(queue, None)
-            if self._connection is not None and consumer is not None:
-                self._guarded(consumer.cancel)
-            left += self._taken[queue]
-            self._taken[queue].clear()
-        self._news.difference_update(queues)
-        return left
+            if self._incoming.wants(queue):
+                self._guarded(partial(self._incoming.stop, queue), connected=self._connection is not None)
+        return self._incoming.take(queues)
 
     def untaken(self, queue: str) -> int:
         """Return how many messages of `queue` have come and were not taken."""
-        return len(self._taken.get(queue, ()))
+        return self._incoming.untaken(queue)
 
     def depth(self, queue: str) -> int:
         """Return how many messages are ready in `queue`, those given out not counted."""
@@ -173,11 +144,13 @@ class Link:
         except self._errors as error:
             self._lose(error)
             raise TransientError(f"the broker at {self._place} went away: {error}") from error
-        return None if message is None else self._received(queue, message)
+        return None if message is None else self._incoming.received(queue, message)
 
-    def acknowledge(self, received: Received) -> bool:
-        """Settle `received`; false if its connection is gone, in which case the broker gives it out again."""
-        return self.is_current(received) and self._guarded(received.raw.ack)
+    def acknowledge(self, *several: Received) -> bool:
+        """Settle `several`, all of one connection; false if it is gone, then the broker gives them out again."""
+        if not several or not all(map(self.is_current, several)):
+            return False
+        return self._guarded(partial(self._incoming.acknowledge, several))
 
     def is_current(self, received: Received) -> bool:
         """Whether `received` came by the present connection."""
@@ -192,11 +165,11 @@ class Link:
         """
         end = time.monotonic() + timeout
         self._pump()
-        while not self._news and (left := end - time.monotonic()) > 0:
+        while not self._incoming.news and (left := end - time.monotonic()) > 0:
             if self._wait(min(left, self._slice), wake):
                 break
             self._pump()
-        self._news.clear()
+        self._incoming.news.clear()
 
     def close(self) -> None:
         """Say goodbye; what was taken and not settled goes back to its queue."""
@@ -241,9 +214,9 @@ class Link:
             connection.release()
             raise
         self._control = connection.channel()
-        self._producer = Producer(connection.channel(), auto_declare=False, on_return=self._on_return)
-        for queue in self._prefetch:
-            self._consume(queue)
+        confirm_seconds = None if self._settings.in_memory else self._settings.confirm_timeout_seconds
+        self._outgoing = Outgoing(connection, confirm_seconds)
+        self._incoming.begin(connection, self.generation)
         if self.generation > 1:
             log.info("broker connected", broker=self._place)
         self._failures = 0
@@ -262,32 +235,6 @@ class Link:
         """Kombu would connect again behind our back, without our consumers: notice a loss first."""
         if not self._connection.connected:
             raise ConnectionResetError("the connection was lost")
-
-    def _consume(self, queue: str) -> None:
-        if queue not in self._channels:  # one each, kept: what was taken is settled on it
-            self._channels[queue] = self._connection.channel()
-        self._consumers[queue] = Consumer(
-            self._channels[queue],
-            queues=[Queue(queue)],
-            on_message=lambda message: self._on_message(queue, message),
-            auto_declare=False,
-            prefetch_count=self._prefetch[queue],
-        )
-        self._consumers[queue].consume()
-
-    def _on_message(self, queue: str, message: Any) -> None:
-        self._taken[queue].append(self._received(queue, message))
-        self._news.add(queue)
-
-    def _received(self, queue: str, message: Any) -> Received:
-        body = message.body if isinstance(message.body, bytes) else str(message.body or "").encode()
-        return Received(
-            queue, body, str(message.content_type or ""), dict(message.headers or {}), self.generation, message
-        )
-
-    def _on_return(self, reason: Exception, exchange: str, routing_key: str, message: object) -> None:
-        del exchange, routing_key, message  # what kombu tells a return handler and we know already
-        self._returned.append(str(reason))
 
     def _pump(self) -> None:
         """Let the transport deliver what it has."""
@@ -341,9 +288,5 @@ class Link:
             log.debug("broken connection", error=str(untidy))
 
     def _forget(self) -> None:
-        self._connection = self._control = self._producer = None
-        self._channels.clear()
-        self._consumers.clear()
-        self._news.clear()
-        for taken in self._taken.values():
-            taken.clear()
+        self._connection = self._control = self._outgoing = None
+        self._incoming.forget()

@@ -19,6 +19,16 @@ class Parcel:
 
 
 @dataclass(frozen=True)
+class Addressed:
+    """A parcel and where it goes; `mandatory`: that no queue takes it is an error."""
+
+    exchange: str
+    routing_key: str
+    parcel: Parcel
+    mandatory: bool
+
+
+@dataclass(frozen=True)
 class Received:
     """What was taken from a queue; it is ours until it is settled or the connection it came by is lost."""
 

@@ -36,7 +36,6 @@ def connection_to(settings: BusSettings, memory: type | None) -> Any:
         connect_timeout=settings.connect_timeout_seconds,
         ssl=_tls(settings) if settings.encrypted else False,
         transport_options={
-            "confirm_publish": True,
             # of each wait for an answer, so that a broker that hangs is noticed
             "read_timeout": settings.confirm_timeout_seconds,
             "write_timeout": settings.confirm_timeout_seconds,

@@ -13,7 +13,7 @@ import typer
 from fringeflow.cli.console import console
 from fringeflow.cli.put import opened_store
 from fringeflow.errors import DataError
-from fringeflow.graph.build import STAGES
+from fringeflow.graph.stages import STAGES
 
 if TYPE_CHECKING:  # imported when it is needed: other commands do not wait for it
     from fringeflow.bucketadmin import Push

@@ -8,9 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from fringeflow.cli.console import console
 from fringeflow.cli.keys_json import jsonable, project_as_data
@@ -19,7 +17,11 @@ from fringeflow.graph.build import Selection
 from fringeflow.keys.model import Project
 from fringeflow.keys.problems import Problem
 from fringeflow.keys.project import check_data, load, load_or_raise
-from fringeflow.workdir import Workdir, survey
+from fringeflow.workdir import Passage, Workdir
+
+if TYPE_CHECKING:  # imported when it is needed: plain text does not wait for it
+    from rich.table import Table
+    from rich.text import Text
 
 
 def check(master_key: Path, *, as_json: bool, lenient: bool) -> int:
@@ -54,11 +56,11 @@ def plan(master_key: Path, *, workdir: Path | None, as_json: bool) -> int:
     """Print every unit of a project and its state."""
     with _keeping_all():
         project = load_or_raise(master_key)
-        catalogue = survey(project, Selection(), None if workdir is None else Workdir(workdir))
+        passage = Passage(project, Selection(), None if workdir is None else Workdir(workdir))
         if as_json:
-            write_json(catalogue, sys.stdout)
+            write_json(passage, sys.stdout)
         else:
-            write_tree(catalogue, console())
+            write_tree(passage, console())
     return 0
 
 
@@ -74,11 +76,15 @@ def _keeping_all() -> Iterator[None]:
 
 def said(problem: Problem) -> Text:
     """Return a problem as a line: severity, file:line, what is wrong, what to do."""
+    from rich.text import Text
+
     colour = "bold red" if problem.severity == "error" else "yellow"
     return Text.assemble((problem.severity, colour), " ", str(problem).removeprefix(problem.severity).lstrip(": "))
 
 
 def _summary(project: Project) -> Table:
+    from rich.table import Table
+
     table = Table("target", "measurement sets", "configs with data", "velocity (km/s)", "distance (Mpc)")
     for name, target in project.targets.items():
         window = f"{target.vsys_kms:g} ± {target.vwidth_kms / 2:g}"

@@ -6,12 +6,12 @@ What does the work is imported when it is asked for: no command waits for the li
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 import fringeflow
 from fringeflow.cli import bucket, operators, put
@@ -43,6 +43,34 @@ def check(master_key: MasterKey, *, json: AsJson = False, lenient: Lenient = Fal
     from fringeflow.cli import inspect
 
     raise typer.Exit(inspect.check(master_key, as_json=json, lenient=lenient))
+
+
+@app.command(name="init")
+def init_command(
+    sets: Annotated[list[Path], typer.Argument(metavar="MS...", help="Calibrated measurement sets.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="KEYS", help="The folder to write the key files to.")],
+    vsys: Annotated[
+        float | None, typer.Option(metavar="KM_S", help="Systemic velocity of all targets: LSRK, radio convention.")
+    ] = None,
+    vwidth: Annotated[
+        float, typer.Option(metavar="KM_S", min=1, help="Width of the window about it that is imaged.")
+    ] = 500.0,
+    velocities: Annotated[
+        Path | None, typer.Option(metavar="TABLE", help="Lines: FIELD VSYS [VWIDTH [DISTANCE_MPC]].")
+    ] = None,
+    line: Annotated[
+        list[str] | None, typer.Option(metavar="L", help="Only this line or family, e.g. co21; may be repeated.")
+    ] = None,
+) -> None:
+    """Write key files to start with, from what measurement sets hold: fields, arrays, lines that are covered.
+
+    Without `--vsys` and `--velocities` the systemic velocities are asked for.
+    """
+    from fringeflow.cli import init
+
+    request = init.Request(vsys=vsys, vwidth=vwidth, table=velocities, lines=tuple(line or ()))
+    raise typer.Exit(init.init(sets, out, request))
 
 
 @app.command()
@@ -288,6 +316,8 @@ def explained(error: OSError) -> FringeflowError | None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; every error we know ends as one message that names cause and remedy, and exit status 1."""
+    # Else pydantic would look for plug-ins in all that is installed, which takes longer than most commands do.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         app(args=arguments)
     except FringeflowError as error:
@@ -301,6 +331,8 @@ def main(arguments: list[str] | None = None) -> Any:
 
 def complain(error: FringeflowError) -> None:
     """Print `error` on standard error and exit with status 1."""
+    from rich.console import Console
+
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print("[bold red]error:[/] ", end="")
     console.print(error.message, markup=False)

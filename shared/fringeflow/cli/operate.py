@@ -134,8 +134,7 @@ def rebuild_journal(site: Site) -> int:
             site.journal.append(event)
     else:
         with site.connected() as bus:
-            for event in lost:
-                bus.record(event)
+            bus.record(*lost)
     console().print(f"{len(lost)} events restored, {len(known)} were there")
     return 0
 

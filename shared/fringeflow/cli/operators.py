@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fringeflow.graph.build import STAGES
+from fringeflow.graph.stages import STAGES
 
 if TYPE_CHECKING:
     from fringeflow.operating.site import Site

@@ -7,56 +7,74 @@ it is what `json.dump` with an indent of one space, or a tree of `rich`, would w
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from json.encoder import encode_basestring as quoted
-from typing import TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
-from rich.console import Console
-from rich.text import Text
-
-from fringeflow.catalogue import Catalogue
 from fringeflow.cli.keys_json import jsonable
-from fringeflow.graph.build import STAGES
-from fringeflow.graph.model import Graph, Unit, UnitId
+from fringeflow.graph.model import Graph, Need, Unit
+from fringeflow.graph.stages import STAGES
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _STYLES = {"made": "green", "ready": "cyan", "waiting": "dim", "target": "bold", "note": "yellow"}
 
 
-def write_json(catalogue: Catalogue, out: TextIO) -> None:
+class Planned(Protocol):
+    """What is asked for: targets, and the units of each. A target is done with before the next is asked about."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets, sorted."""
+        ...
+
+    def graph(self, target: str) -> Graph:
+        """Return the graph of `target`."""
+        ...
+
+    def units(self, target: str) -> Iterable[Unit]:
+        """Return the units of `target` that are asked for, each after those it needs."""
+        ...
+
+
+def write_json(planned: Planned, out: TextIO) -> None:
     """Write units and notes as JSON."""
-    texts = _Texts()
+    values: dict[str, str] = {}
     notes: list[str] = []
     out.write('{\n "units": ')
     between = "["
-    for target in catalogue.targets:
-        graph = catalogue.graph(target)
-        for unit in catalogue.units(target):
-            out.write(f"{between}\n  {texts.of_unit(unit, graph)}")
+    for target in planned.targets:
+        graph = planned.graph(target)
+        texts = _Texts(graph, values)
+        for unit in planned.units(target):
+            out.write(f"{between}\n  {texts.of_unit(unit)}")
             between = ","
         notes += graph.notes
     out.write("[]" if between == "[" else "\n ]")
     out.write(f',\n "notes": {_list_of(notes, level=1)}\n}}\n')
 
 
-def write_tree(catalogue: Catalogue, out: Console) -> None:
+def write_tree(planned: Planned, out: Console) -> None:
     """Write units by target and stage, then notes and counts; no line is folded."""
     notes: list[str] = []
     counts = dict.fromkeys(STAGES, 0)
     styles = {name: _codes(out, style) for name, style in _STYLES.items()}
-    for target in catalogue.targets:
-        graph = catalogue.graph(target)
-        branches: dict[str, list[Unit]] = {stage: [] for stage in STAGES}
-        for unit in catalogue.units(target):
-            branches[unit.id.stage].append(unit)
+    for target in planned.targets:
+        graph = planned.graph(target)
+        states = _States(graph)
+        branches: dict[str, list[str]] = {stage: [] for stage in STAGES}
+        for unit in planned.units(target):
+            branches[unit.id.stage].append(_leaf(unit, states, styles))
         before, after = styles["target"]
         lines = [f"{before}{target}{after}"]
-        for stage, units in branches.items():
-            counts[stage] += len(units)
+        for stage, leaves in branches.items():
+            counts[stage] += len(leaves)
             last = stage == STAGES[-1]
             lines.append(f"{'└' if last else '├'}── {stage}")
-            guides = ["    ├── " if last else "│   ├── "] * len(units)
-            guides[-1:] = ["    └── " if last else "│   └── "] * bool(units)
-            lines += [guide + _leaf(unit, graph, styles) for guide, unit in zip(guides, units, strict=True)]
+            stem = "    " if last else "│   "
+            lines += [f"{stem}├── {leaf}" for leaf in leaves[:-1]]
+            lines += [f"{stem}└── {leaf}" for leaf in leaves[-1:]]
         out.file.write("\n".join([*lines, ""]))
         notes += graph.notes
     before, after = styles["note"]
@@ -65,21 +83,54 @@ def write_tree(catalogue: Catalogue, out: Console) -> None:
     out.file.write(f"{sum(counts.values())} units: {summary}\n")
 
 
-class _Texts:
-    """JSON of units; what many have in common is written once."""
+class _States:
+    """What is made in a graph and what is not."""
 
-    def __init__(self) -> None:
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._absent = graph.absent()
+        self._of_needs: dict[int, tuple[object, list[str]]] = {}  # by identity, so what it is of is kept
+
+    def of(self, unit: Unit) -> tuple[str, list[str]]:
+        """Return whether a unit is made, ready or waiting, and the names of the inputs and units it waits for."""
+        if unit.id not in self._absent:
+            return "made", []
+        _, waits = self._of_needs.get(id(unit.needs)) or self._lacking(unit.needs)
+        if unit.leaves:
+            waits = [*(name for name in unit.leaves if not self._graph.is_dropped(name)), *waits]
+        return "waiting" if waits or unit.open else "ready", waits
+
+    def _lacking(self, needs: tuple[Need, ...]) -> tuple[object, list[str]]:
+        names = [str(need.unit) for need in needs if need.unit in self._absent]
+        found = self._of_needs[id(needs)] = needs, names
+        return found
+
+
+class _Texts:
+    """JSON of the units of a graph; what many have in common is written once.
+
+    Parameters
+    ----------
+    graph
+        Where they are.
+    values
+        Texts of members of recipes, by their `repr`, which graphs have in common.
+    """
+
+    def __init__(self, graph: Graph, values: dict[str, str]) -> None:
+        self._graph = graph
+        self._states = _States(graph)
         self._of_needs: dict[int, tuple[object, str]] = {}  # by identity, so what it is of is kept
         self._of_recipes: dict[int, tuple[object, str]] = {}
-        self._of_values: dict[str, str] = {}
+        self._of_values = values
 
-    def of_unit(self, unit: Unit, graph: Graph) -> str:
+    def of_unit(self, unit: Unit) -> str:
         """Return the members of a unit, as the second level of a text."""
-        name, key = unit.id, graph.key(unit.id)
-        state, leaves, units = state_of(unit, graph)
+        name, key = unit.id, self._graph.key(unit.id)
+        state, waits_for = self._states.of(unit)
         _, needs = self._of_needs.get(id(unit.needs)) or self._needs(unit)
         _, recipe = self._of_recipes.get(id(unit.recipe)) or self._recipe(unit)
-        waits = needs if not leaves and len(units) == len(unit.needs) else _list_of([*leaves, *map(str, units)])
+        waits = needs if not unit.leaves and len(waits_for) == len(unit.needs) else _list_of(waits_for)
         return (
             f'{{\n   "unit": {quoted(str(name))},\n   "stage": {quoted(name.stage)},'
             f'\n   "target": {quoted(name.target)},\n   "config": {quoted(name.config)},'
@@ -118,28 +169,23 @@ def _list_of(names: Sequence[str], level: int = 3) -> str:
     return f"[{between}{f',{between}'.join(map(quoted, names))}\n{' ' * level}]"
 
 
-def state_of(unit: Unit, graph: Graph) -> tuple[str, list[str], list[UnitId]]:
-    """Return whether a unit is made, ready or waiting, and the inputs and units it waits for."""
-    if graph.made(unit.id):
-        return "made", [], []
-    leaves, units = graph.lacking(unit.id)
-    return "waiting" if leaves or units or unit.open else "ready", leaves, units
-
-
-def _leaf(unit: Unit, graph: Graph, styles: Mapping[str, tuple[str, str]]) -> str:
-    state, leaves, units = state_of(unit, graph)
-    missing = [*leaves, *map(str, units)]
+def _leaf(unit: Unit, states: _States, styles: Mapping[str, tuple[str, str]]) -> str:
+    state, missing = states.of(unit)
     before, after = styles[state]
-    name = f"{unit.id.config}/{unit.id.product}" + (f"/{unit.id.step}" if unit.id.step else "")
+    _, _, config, product, step = unit.id
+    name = f"{config}/{product}/{step}" if step else f"{config}/{product}"
+    if not missing and not unit.open:
+        return f"{before}{state}{after}  {name}"
     waits = f"  waits for {', '.join(missing)}" if missing else ""
-    if unit.open:
-        waits += "  (channel blocks follow from its plan)"
-    dim, plain = styles["waiting"] if waits else ("", "")
-    return f"{before}{state}{after}  {name}{dim}{waits}{plain}"
+    more = "  (channel blocks follow from its plan)" if unit.open else ""
+    dim, plain = styles["waiting"]
+    return f"{before}{state}{after}  {name}{dim}{waits}{more}{plain}"
 
 
 def _codes(out: Console, style: str) -> tuple[str, str]:
     """Return what `out` writes before and after a text in a style: nothing, where it is no terminal."""
+    from rich.text import Text
+
     with out.capture() as captured:
         out.print(Text("|", style=style), end="")
     before, _, after = captured.get().partition("|")

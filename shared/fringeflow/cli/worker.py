@@ -9,8 +9,9 @@ from fringeflow import logs
 from fringeflow.errors import DataError
 from fringeflow.events import MEMORY_CLASSES, MemoryClass
 from fringeflow.graph.build import STAGES
+from fringeflow.rounds import Duties
 from fringeflow.settings import Settings
-from fringeflow.worker import Duties, Worker
+from fringeflow.worker import Worker
 
 NO_CLASSES = "none"
 

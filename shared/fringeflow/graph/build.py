@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from fringeflow.graph import derived, imaging, postprocess, staging
+from fringeflow.graph import derived, derived_maps, imaging, postprocess, staging
 from fringeflow.graph.imaging_recipes import Recipes
 from fringeflow.graph.model import Graph, Lookup, UnitId
+from fringeflow.graph.stages import CASA_STAGES, STAGES
 from fringeflow.keys.model import Frozen, Project
 
-STAGES: tuple[str, ...] = ("staging", "imaging", "postprocess", "derived")
-CASA_STAGES: tuple[str, ...] = ("staging", "imaging")
-"""Stages whose jobs use CASA."""
+__all__ = ["CASA_STAGES", "STAGES", "Build", "Selection", "build", "wanted"]
 
 
 class Selection(Frozen):
@@ -38,6 +37,9 @@ _EVERYTHING = Selection()
 def build(project: Project, target: str, leaves: Mapping[str, str], lookup: Lookup) -> Graph:
     """Return all units of `target`; those that follow from results not made yet are left out until they are.
 
+    The graph of a linear mosaic also holds the units of its parts, up to post-processing: they are the same as in the
+    graphs of the parts.
+
     Parameters
     ----------
     leaves
@@ -55,30 +57,29 @@ class Build:
         self._project: Project | None = None
 
     def __call__(self, project: Project, target: str, leaves: Mapping[str, str], lookup: Lookup) -> Graph:
-        """Return all units of `target`."""
+        """Return all units of `target`, and those of the parts of a mosaic up to post-processing."""
         if project is not self._project:
-            self._project, self._recipes = project, Recipes(project)
+            self._project, self._recipes = project, _Recipes(project)
         return _build(project, target, Graph(leaves, lookup), self._recipes)
 
 
-def _build(project: Project, target: str, graph: Graph, recipes: Recipes) -> Graph:
-    staging.add_units(project, target, graph)
-    imaging.add_units(project, target, graph, recipes)
-    postprocess.add_units(project, target, graph)
-    for note in (*derived.add_units(project, target, graph), *_not_made(project, target)):
+class _Recipes:
+    """The recipes of one project, by stage, where many units have much in common."""
+
+    def __init__(self, project: Project) -> None:
+        self.staging = staging.Recipes(project)
+        self.imaging = Recipes(project)
+        self.maps = derived_maps.kinds_of(project)
+
+
+def _build(project: Project, target: str, graph: Graph, recipes: _Recipes) -> Graph:
+    for source in (*project.targets[target].mosaic_parts, target):  # a mosaic needs units of its parts
+        staging.add_units(project, source, graph, recipes.staging)
+        imaging.add_units(project, source, graph, recipes.imaging)
+        postprocess.add_units(project, source, graph)
+    for note in derived.add_units(project, target, graph, recipes.maps):
         graph.note(note)
     return graph
-
-
-def _not_made(project: Project, target: str) -> Iterator[str]:
-    """Yield what the keys ask for of `target` that this version does not make."""
-    wanted = project.targets[target]
-    if wanted.mosaic_parts:
-        yield f"{target}: the linear mosaic of {', '.join(wanted.mosaic_parts)} is not made; its parts are"
-    for config in project.configs_with_data(target):
-        for feathered in project.interf_configs[config].feather_configs:
-            if wanted.singledish:
-                yield f"{target} {feathered}: feathering with single-dish data is not made; {config} is"
 
 
 def wanted(graph: Graph, selection: Selection) -> set[UnitId]:

@@ -6,13 +6,13 @@ native beam is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fringeflow.graph.derived_cubes import Cube, Resolution, cubes_of, linked
-from fringeflow.graph.derived_maps import Maps
-from fringeflow.graph.model import Graph, Unit, UnitId
+from fringeflow.graph.derived_cubes import Cube, Resolution, cubes_of, linked, needs_of
+from fringeflow.graph.derived_maps import Kind, Maps, kinds_of
+from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.keys.model import Project
 from fringeflow.keys.values import velocity_text
 
@@ -20,11 +20,11 @@ SHUFFLED: tuple[str, ...] = ("shuffled", "shuffled_noise", "shuffled_strictmask"
 """What is shuffled: the cube, its noise and its masks."""
 
 
-def add_units(project: Project, target: str, graph: Graph) -> tuple[str, ...]:
+def add_units(project: Project, target: str, graph: Graph, kinds: Mapping[str, Kind] | None = None) -> tuple[str, ...]:
     """Add to `graph` a unit for every derived product of what is post-processed of `target` in it.
 
     As long as a native beam is not known, every resolution of the keys is taken to be reachable; then those that are
-    finer are left out.
+    finer are left out. `kinds` are the maps that the project knows, where they have been worked out already.
 
     Returns
     -------
@@ -37,12 +37,10 @@ def add_units(project: Project, target: str, graph: Graph) -> tuple[str, ...]:
     for cube in cubes:
         for resolution in cube.resolutions:
             _add_cube(graph, cube, resolution)
-            if cube.is_line:
-                graph.add(_strict_mask(cube, resolution))
     leaf = _leaf(project, target)
     for cube in lines:
         graph.add(_broad_mask(cube, cubes, leaf))
-    maps = Maps(project, graph, cubes)
+    maps = Maps(project, graph, cubes, kinds_of(project) if kinds is None else kinds)
     maps.add()
     fields = {cube.source: field for cube in lines if (field := _add_velocity_field(graph, cube, cubes, maps))}
     for cube in lines:
@@ -76,29 +74,29 @@ class FieldSource:
 
 
 def _add_cube(graph: Graph, cube: Cube, resolution: Resolution) -> None:
-    """Add the cube at a resolution and its noise."""
-    exts = ("", "coverage", "coverage2d") if resolution.tag else ("",)
+    """Add the cube at a resolution, its noise and, of a line, its strict mask."""
+    made, noise = cube.need("cube", resolution), cube.need("noise", resolution)
     recipe: dict[str, Any] = {}
+    exts: tuple[str, ...] = ("",)
     if resolution.tag:
-        options = dict(cube.options("convolve_kw"))
-        if options.get("spec_smooth") is not None:
-            options["spec_smooth"] = velocity_kms(options["spec_smooth"])
-        recipe = {"fwhm_arcsec": resolution.fwhm_arcsec, "options": options}
+        exts = ("", "coverage", "coverage2d")
+        recipe = {"fwhm_arcsec": resolution.fwhm_arcsec, "options": _convolution(cube)}
         if resolution.distance_mpc is not None:
             recipe["distance_mpc"] = resolution.distance_mpc
-    outputs = tuple(cube.file(ext, resolution) for ext in exts)
-    made = graph.add(cube.make(cube.unit("cube", resolution), recipe, (cube.source,), outputs))
-    recipe = {"options": cube.options("noise_kw")}
-    graph.add(cube.make(cube.unit("noise", resolution), recipe, (made,), (cube.file("noise", resolution),)))
+    outputs = tuple([cube.file(ext, resolution) for ext in exts])
+    graph.add(cube.make_of(made.unit, recipe, (Need(cube.source),), outputs))
+    outputs = (cube.file("noise", resolution),)
+    graph.add(cube.make_of(noise.unit, cube.only_options("noise_kw"), (made,), outputs))
+    if cube.is_line:
+        unit, outputs = cube.unit("strictmask", resolution), (cube.file("strictmask", resolution),)
+        graph.add(cube.make_of(unit, cube.only_options("strictmask_kw"), (made, noise), outputs))
 
 
-def _strict_mask(cube: Cube, resolution: Resolution) -> Unit:
-    return cube.make(
-        cube.unit("strictmask", resolution),
-        {"options": cube.options("strictmask_kw")},
-        (cube.unit("cube", resolution), cube.unit("noise", resolution)),
-        (cube.file("strictmask", resolution),),
-    )
+def _convolution(cube: Cube) -> Mapping[str, Any]:
+    options = cube.options("convolve_kw")
+    if options.get("spec_smooth") is None:
+        return options
+    return {**options, "spec_smooth": velocity_kms(options["spec_smooth"])}
 
 
 def _broad_mask(cube: Cube, cubes: list[Cube], leaf: str | None) -> Unit:
@@ -107,10 +105,9 @@ def _broad_mask(cube: Cube, cubes: list[Cube], leaf: str | None) -> Unit:
     It welcomes the velocity field that someone may drop, so that it is looked for even where nothing reads it yet.
     """
     contributing = [cube, *linked(cube, cubes)[:-1]]
-    needs = tuple(other.unit("strictmask", resolution) for other in contributing for resolution in other.resolutions)
-    recipe = {"options": cube.options("broadmask_kw")}
-    welcome = (leaf,) if leaf else ()
-    return cube.make(cube.unit("broadmask"), recipe, needs, (cube.file("broadmask"),), welcome=welcome)
+    needs = tuple([other.need("strictmask", resolution) for other in contributing for resolution in other.resolutions])
+    recipe, welcome = cube.only_options("broadmask_kw"), (leaf,) if leaf else ()
+    return cube.make_of(cube.unit("broadmask"), recipe, needs, (cube.file("broadmask"),), welcome=welcome)
 
 
 def _add_velocity_field(graph: Graph, cube: Cube, cubes: list[Cube], maps: Maps) -> FieldSource | None:
@@ -152,21 +149,13 @@ def _add_flat_masks(project: Project, graph: Graph, cube: Cube, source: FieldSou
         if window is None:
             yield f"{' '.join(cube.which)}: no velocity window, so flat{kind}mask is left out"
             continue
+        recipe = {"window_kms": velocity_kms(window), "field": source.file}
+        group, needs = str(cube.unit("flatmasks")), needs_of(source.needs)
         for resolution in cube.resolutions:
-            graph.add(_flat_mask(cube, resolution, kind, velocity_kms(window), source))
-
-
-def _flat_mask(cube: Cube, resolution: Resolution, kind: str, window_kms: float, source: FieldSource) -> Unit:
-    strict = cube.unit("strictmask", resolution)
-    mask = strict if kind == "strict" else cube.unit("broadmask")
-    return cube.make(
-        cube.unit(f"flat{kind}mask", resolution),
-        {"window_kms": window_kms, "field": source.file},
-        (strict, mask, *source.needs),
-        (cube.file(f"flat{kind}mask", resolution),),
-        leaves=source.leaves,
-        group=str(cube.unit("flatmasks")),
-    )
+            strict = cube.need("strictmask", resolution)
+            masks = (strict,) if kind == "strict" else (strict, cube.need("broadmask"))
+            unit, outputs = cube.unit(f"flat{kind}mask", resolution), (cube.file(f"flat{kind}mask", resolution),)
+            graph.add(cube.make_of(unit, recipe, (*masks, *needs), outputs, group, source.leaves))
 
 
 def _shuffled(cube: Cube, source: FieldSource) -> Unit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from fringeflow import names
@@ -26,10 +27,6 @@ class Resolution:
     fwhm_arcsec: float | None = None
     distance_mpc: float | None = None
 
-    def step(self, name: str) -> str:
-        """Return the step that makes `name` at this resolution."""
-        return f"{name}@{self.tag}" if self.tag else name
-
 
 NATIVE = Resolution()
 
@@ -46,46 +43,63 @@ class Cube:
     is_line: bool
     # what is asked for often
     _stems: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
-    _units: dict[tuple[str, str], UnitId] = field(default_factory=dict, repr=False, compare=False)
-    _options: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    _needs: dict[str, Need] = field(default_factory=dict, repr=False, compare=False)
+    _recipes: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def which(self) -> tuple[str, str, str]:
         """Target, config, product."""
-        return self.source.target, self.source.config, self.source.product
+        _, target, config, product, _ = self.source
+        return target, config, product
 
     def unit(self, name: str, resolution: Resolution = NATIVE) -> UnitId:
         """Return the id of what makes `name` at a resolution."""
-        found = self._units.get((name, resolution.tag))
+        return self.need(name, resolution).unit
+
+    def need(self, name: str, resolution: Resolution = NATIVE) -> Need:
+        """Return the need for `name` at a resolution; many units have it."""
+        step = f"{name}@{resolution.tag}" if resolution.tag else name
+        found = self._needs.get(step)
         if found is None:
-            found = self._units[name, resolution.tag] = UnitId("derived", *self.which, resolution.step(name))
+            found = self._needs[step] = Need(UnitId("derived", *self.which, step))
+        return found
+
+    def stem(self, resolution: Resolution = NATIVE) -> str:
+        """Return what the names of all files at a resolution begin with; a `tail` follows."""
+        found = self._stems.get(resolution.tag)
+        if found is None:
+            found = self._stems[resolution.tag] = names.cube(*self.which, resolution.tag, "").rstrip("_")
         return found
 
     def file(self, ext: str, resolution: Resolution = NATIVE) -> str:
         """Return the name of a file at a resolution."""
-        stem = self._stems.get(resolution.tag)
-        if stem is None:
-            stem = self._stems[resolution.tag] = names.cube(*self.which, resolution.tag, "")
-        ext = ext.strip("_")
-        return names.tidy(f"{stem}_{ext}.fits" if ext else f"{stem}.fits")
+        return self.stem(resolution) + tail(ext)
 
     def options(self, name: str) -> Mapping[str, Any]:
         """Return the options that the derived key gives."""
-        found = self._options.get(name)
+        found: Mapping[str, Any] = self.only_options(name)["options"]
+        return found
+
+    def only_options(self, name: str) -> Mapping[str, Any]:
+        """Return the recipe of what has nothing but the options `name`."""
+        found = self._recipes.get(name)
         if found is None:
-            found = self._options[name] = dict(sorted(self.settings.kwargs.get(name, {}).items()))
+            found = self._recipes[name] = {"options": dict(sorted(self.settings.kwargs.get(name, {}).items()))}
         return found
 
     def make(
         self,
         unit: UnitId,
         recipe: Mapping[str, Any],
-        needs: tuple[UnitId, ...],
+        needs: Iterable[UnitId],
         outputs: tuple[str, ...],
-        **others: Any,
+        *,
+        group: str = "",
+        leaves: tuple[str, ...] = (),
+        welcome: tuple[str, ...] = (),
     ) -> Unit:
-        """Return a unit of this cube; `others` are further members of it."""
-        return self.make_of(unit, recipe, needs_of(needs), outputs, **others)
+        """Return a unit of this cube."""
+        return self.make_of(unit, recipe, needs_of(needs), outputs, group, leaves, welcome)
 
     def make_of(
         self,
@@ -93,25 +107,24 @@ class Cube:
         recipe: Mapping[str, Any],
         needs: tuple[Need, ...],
         outputs: tuple[str, ...],
-        **others: Any,
+        group: str = "",
+        leaves: tuple[str, ...] = (),
+        welcome: tuple[str, ...] = (),
     ) -> Unit:
         """Return a unit of this cube as `make` does, of needs that many have in common."""
-        return Unit(
-            id=unit,
-            revision=REVISION,
-            recipe=recipe,
-            needs=needs,
-            outputs=outputs,
-            fact=FACT,
-            memory_mb=self.memory_mb,
-            cores=self.cores,
-            **others,
-        )
+        memory_mb, cores = self.memory_mb, self.cores
+        return Unit(unit, REVISION, recipe, needs, leaves, outputs, FACT, group, False, memory_mb, cores, welcome)
+
+
+@lru_cache(maxsize=256)
+def tail(ext: str) -> str:
+    """Return what the name of a file ends with, behind the stem of its cube."""
+    return names.tidy(f"_{ext.strip('_')}.fits")
 
 
 def needs_of(units: Iterable[UnitId]) -> tuple[Need, ...]:
     """Return the needs for `units`, each once."""
-    return tuple(Need(unit) for unit in dict.fromkeys(units))
+    return tuple([Need(unit) for unit in dict.fromkeys(units)])
 
 
 def cubes_of(project: Project, target: str, graph: Graph, notes: list[str]) -> list[Cube]:

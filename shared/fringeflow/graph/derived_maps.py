@@ -5,12 +5,12 @@ The order follows from what a map needs; the round of the moment key is not look
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fringeflow import names
-from fringeflow.graph.derived_cubes import Cube, Resolution, needs_of
+from fringeflow.graph.derived_cubes import Cube, Resolution, tail
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.keys.model import Moment, Project
 
@@ -30,53 +30,106 @@ _SAME_AS = {"mom0flat": "mom0"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One map that the keys ask for, and the names of its file and its error's."""
+class Kind:
+    """One map of the moment key, and what its units have in common."""
+
+    moment: Moment
+    name: str
+    is_hybrid: bool
+    is_passed_on: bool
+    """Whether hybrids may be made of it."""
+    mask: str | None
+    """Name of its mask, None for all of the cube."""
+    tails: tuple[str, ...]
+    """How the names of its file and its error's end."""
+    recipe: Mapping[str, Any]
+
+
+def kinds_of(project: Project) -> dict[str, Kind]:
+    """Return the maps of the moment key that there are algorithms for, by name."""
+    known = [moment for moment in project.moments.values() if moment.algorithm in (*OF_CUBES, HYBRID)]
+    endings: set[str] = set()
+    for moment in known:
+        if moment.algorithm == HYBRID:
+            endings.update(tail(ext) for ext in moment.maps_to_pass)
+            for exts in moment.other_exts.values():
+                endings.update([exts] if isinstance(exts, str) else exts)
+    return {moment.name: _kind(moment, endings) for moment in known}
+
+
+def _kind(moment: Moment, passed_on: set[str]) -> Kind:
+    mask = None if moment.mask is None or moment.mask.lower() == "none" else moment.mask
+    tails = tuple(tail(ext) for ext in (moment.ext, moment.ext_error) if ext is not None)
+    return Kind(
+        moment=moment,
+        name=moment.name,
+        is_hybrid=moment.algorithm == HYBRID,
+        is_passed_on=any(names.tidy(ending).endswith(own) for own in tails for ending in passed_on),
+        mask=mask,
+        tails=tails,
+        recipe={
+            "algorithm": _SAME_AS.get(moment.algorithm, moment.algorithm),
+            "mask": mask,
+            "options": dict(moment.kwargs),
+        },
+    )
+
+
+Wish = tuple[Kind, tuple[str, ...]]
+"""A map that is asked for, and the names of its file and its error's."""
+
+
+@dataclass(slots=True)
+class Place:
+    """A cube at a resolution, and the maps of it that cannot be made yet."""
 
     cube: Cube
     resolution: Resolution
-    moment: Moment
-    outputs: tuple[str, ...]
+    group: str
+    """All maps of one resolution are made in one job, reading the cube once."""
+    waiting: list[Wish]
+    needs: dict[str | None, tuple[Need, ...]] = field(default_factory=dict)
+    """Cube, noise and mask, by mask."""
 
-    @property
-    def mask(self) -> str | None:
-        """Name of its mask, None for all of the cube."""
-        mask = self.moment.mask
-        return None if mask is None or mask.lower() == "none" else mask
+    def unit(self, kind: Kind) -> UnitId:
+        """Return the id of what makes a map."""
+        _, target, config, product, _ = self.cube.source
+        tag = self.resolution.tag
+        return UnitId("derived", target, config, product, f"{kind.name}@{tag}" if tag else kind.name)
 
-    def mask_unit(self) -> UnitId | None:
-        """Return what makes its mask; there is one broad mask for all resolutions."""
-        if self.mask is None:
-            return None
-        return self.cube.unit("broadmask") if self.mask == "broadmask" else self.cube.unit(self.mask, self.resolution)
+    def needs_with(self, mask: str | None, graph: Graph) -> tuple[Need, ...] | None:
+        """Return what a map needs, or None if there is no such mask; one broad mask is for all resolutions."""
+        found = self.needs.get(mask)
+        if found is None:
+            found = (self.cube.need("cube", self.resolution), self.cube.need("noise", self.resolution))
+            if mask is not None:
+                of_mask = self.cube.need(mask) if mask == "broadmask" else self.cube.need(mask, self.resolution)
+                if of_mask.unit not in graph:
+                    return None
+                found = (*found, of_mask)
+            self.needs[mask] = found
+        return found
 
 
 class Maps:
     """The maps of all cubes of a target; those that can be made are added to `graph` whenever `add` is called."""
 
-    def __init__(self, project: Project, graph: Graph, cubes: list[Cube]) -> None:
+    def __init__(self, project: Project, graph: Graph, cubes: list[Cube], kinds: Mapping[str, Kind]) -> None:
         self._graph = graph
         self._made: dict[str, UnitId] = {}
-        self._waiting = [wish for cube in cubes for wish in _wishes(project, cube)]
-        self._asked_for = {name for wish in self._waiting for name in wish.outputs}
-        self._needs: dict[tuple[str, str], tuple[Need, ...]] = {}
-        self._recipes: dict[str, dict[str, Any]] = {}
+        self._places = [place for cube in cubes if cube.is_line for place in _places(kinds, cube)]
+        self._asked_for = {
+            name for place in self._places for kind, outputs in place.waiting if kind.is_passed_on for name in outputs
+        }
         self._hybrids: dict[UnitId, dict[Resolution, UnitId]] = {}
         self._without_prior: dict[str, list[str]] = {}
         self._notes = [note for cube in cubes for note in _left_out(project, cube)]
 
     def add(self) -> None:
         """Add to the graph every map of which all it is made of is there."""
-        before = -1
-        while before != len(self._waiting):
-            before = len(self._waiting)
-            waiting, self._waiting = self._waiting, []
-            for wish in waiting:
-                unit = self._unit(wish)
-                if isinstance(unit, Unit):
-                    self._enter(wish, unit)
-                else:
-                    self._waiting.append(wish)
+        added = sum(self._add_at(place) for place in self._places)
+        while added:  # nothing but hybrids can follow from maps
+            added = sum(self._add_at(place, others=False) for place in self._places if place.waiting)
 
     def hybrids(self, cube: Cube) -> Iterator[tuple[UnitId, str]]:
         """Yield unit and file of the hybrid velocity fields of a cube, in the order of its resolutions."""
@@ -90,42 +143,40 @@ class Maps:
         yield from self._notes
         for name, candidates in self._without_prior.items():
             yield f"{name}: no {PRIOR}, as none of {', '.join(candidates)} is made: velocities are not tested"
-        for wish in self._waiting:
-            if wish.resolution.tag:  # said once per cube, for the native resolution
+        for place in self._places:
+            if place.resolution.tag:  # said once per cube, for the native resolution
                 continue
-            yield f"{' '.join(wish.cube.which)}: {wish.moment.name} left out: {self._unit(wish)}"
+            for wish in place.waiting:
+                yield f"{' '.join(place.cube.which)}: {wish[0].name} left out: {self._unit(place, *wish)}"
 
-    def _enter(self, wish: Wish, unit: Unit) -> None:
-        self._graph.add(unit)
-        for name in unit.outputs:
-            self._made[name] = unit.id
-        if wish.moment.algorithm == HYBRID:
-            self._hybrids.setdefault(wish.cube.source, {}).setdefault(wish.resolution, unit.id)
+    def _add_at(self, place: Place, *, others: bool = True) -> bool:
+        """Add the hybrids, and other maps, of a cube at a resolution that can be made; say whether there were any."""
+        waiting, place.waiting = place.waiting, []
+        for wish in waiting:
+            kind, outputs = wish
+            unit = self._unit(place, kind, outputs) if others or kind.is_hybrid else ""
+            if isinstance(unit, str):
+                place.waiting.append(wish)
+                continue
+            name = self._graph.add(unit)
+            if kind.is_passed_on:
+                self._made.update(dict.fromkeys(outputs, name))
+            if kind.is_hybrid:
+                self._hybrids.setdefault(place.cube.source, {}).setdefault(place.resolution, name)
+        return len(place.waiting) < len(waiting)
 
-    def _unit(self, wish: Wish) -> Unit | str:
+    def _unit(self, place: Place, kind: Kind, outputs: tuple[str, ...]) -> Unit | str:
         """Return the unit of a map, or what it lacks."""
-        return self._hybrid(wish) if wish.moment.algorithm == HYBRID else self._of_cube(wish)
-
-    def _of_cube(self, wish: Wish) -> Unit | str:
-        cube, resolution, moment = wish.cube, wish.resolution, wish.moment
-        group = str(cube.unit("maps", resolution))  # all of one resolution are made in one job, reading the cube once
-        needs = self._needs.get((group, moment.mask or ""))
+        if kind.is_hybrid:
+            return self._hybrid(place, kind, outputs)
+        needs = place.needs.get(kind.mask) or place.needs_with(kind.mask, self._graph)
         if needs is None:
-            mask = wish.mask_unit()
-            if mask is not None and mask not in self._graph:
-                return f"there is no {wish.mask}"
-            units = (cube.unit("cube", resolution), cube.unit("noise", resolution), *([mask] if mask else []))
-            needs = self._needs[group, moment.mask or ""] = needs_of(units)
-        recipe = self._recipes.get(moment.name)
-        if recipe is None:
-            algorithm = _SAME_AS.get(moment.algorithm, moment.algorithm)
-            recipe = {"algorithm": algorithm, "mask": wish.mask, "options": dict(moment.kwargs)}
-            self._recipes[moment.name] = recipe
-        return cube.make_of(cube.unit(moment.name, resolution), recipe, needs, wish.outputs, group=group)
+            return f"there is no {kind.mask}"
+        return place.cube.make_of(place.unit(kind), kind.recipe, needs, outputs, place.group)
 
-    def _hybrid(self, wish: Wish) -> Unit | str:
-        cube, moment = wish.cube, wish.moment
-        files = {ext.strip("_"): cube.file(ext, wish.resolution) for ext in moment.maps_to_pass}
+    def _hybrid(self, place: Place, kind: Kind, outputs: tuple[str, ...]) -> Unit | str:
+        cube, moment = place.cube, kind.moment
+        files = {ext.strip("_"): cube.file(ext, place.resolution) for ext in moment.maps_to_pass}
         prior: str | None = None
         for argument, exts in moment.other_exts.items():
             candidates = [names.tidy(cube.source.target + ext) for ext in ([exts] if isinstance(exts, str) else exts)]
@@ -144,19 +195,16 @@ class Maps:
         recipe: dict[str, Any] = {"algorithm": HYBRID, "files": given, "options": dict(moment.kwargs)}
         needs = tuple(self._made[name] for name in given.values())
         group = str(cube.unit("hybrids"))
-        return cube.make(cube.unit(moment.name, wish.resolution), recipe, needs, wish.outputs, group=group)
+        return cube.make(place.unit(kind), recipe, needs, outputs, group=group)
 
 
-def _wishes(project: Project, cube: Cube) -> Iterator[Wish]:
-    """Yield every map that the keys ask for of a cube, each once."""
-    if not cube.is_line:
-        return
-    wanted = [project.moments[name] for name in dict.fromkeys(cube.settings.moments) if name in project.moments]
-    moments = [moment for moment in wanted if moment.algorithm in (*OF_CUBES, HYBRID)]
+def _places(kinds: Mapping[str, Kind], cube: Cube) -> Iterator[Place]:
+    """Yield a cube at each of its resolutions, with every map that the keys ask for of it, each once."""
+    wanted = [kinds[name] for name in dict.fromkeys(cube.settings.moments) if name in kinds]
     for resolution in cube.resolutions:
-        for moment in moments:
-            exts = (moment.ext,) if moment.ext_error is None else (moment.ext, moment.ext_error)
-            yield Wish(cube, resolution, moment, tuple([cube.file(ext, resolution) for ext in exts]))
+        stem = cube.stem(resolution)
+        asked_for = [(kind, tuple([stem + tail for tail in kind.tails])) for kind in wanted]
+        yield Place(cube, resolution, str(cube.unit("maps", resolution)), asked_for)
 
 
 def _left_out(project: Project, cube: Cube) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from fringeflow import names
-from fringeflow.graph.imaging_recipes import ImagingRecipe, Recipes
+from fringeflow.graph.imaging_recipes import Recipes
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.keys.model import Project
 
@@ -36,7 +36,7 @@ def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | No
 
 def _add(project: Project, recipes: Recipes, graph: Graph, staged: UnitId) -> UnitId:
     which = (staged.target, staged.config, staged.product)
-    recipe, content = recipes.of(*which)
+    content = recipes.of(*which)
     image = staged.of("imaging")
     masks = project.targets[staged.target].cleanmask
     leaf = masks.get(staged.product, masks.get("all"))
@@ -56,11 +56,11 @@ def _add(project: Project, recipes: Recipes, graph: Graph, staged: UnitId) -> Un
         revision=REVISION,
         recipe=content,
         leaves=leaves,
-        outputs=outputs(recipe, *which),
+        outputs=outputs(content, *which),
         fact="cube.imaged",
     )
     needs: tuple[Need, ...] = (Need(unit=plan, fetch=False),)
-    if recipe.kind == "continuum":
+    if content["kind"] == "continuum":
         memory = int(facts["memory_mb"]) if facts else 1000
         return graph.add(replace(whole, needs=(*needs, Need(unit=staged)), memory_mb=memory))
     if facts is None:
@@ -133,15 +133,16 @@ def signal_mask_name(image: UnitId) -> str:
     return names.cube(image.target, image.config, image.product, "signal", ".npy")
 
 
-def outputs(recipe: ImagingRecipe, target: str, config: str, product: str) -> tuple[str, ...]:
+def outputs(recipe: Mapping[str, Any], target: str, config: str, product: str) -> tuple[str, ...]:
     """Return the names of the FITS files of one image (imaging specification, section 12)."""
-    weighted = recipe.tclean.get("gridder", "standard") in ("mosaic", "awproject", "awp2", "awphpg")
-    if recipe.kind == "line":
+    weighted = recipe["tclean"].get("gridder", "standard") in ("mosaic", "awproject", "awp2", "awphpg")
+    if recipe["kind"] == "line":
         exts = ["", "residual", "model", "mask", "pb", "psf", *(["weight"] if weighted else [])]
     else:
-        terms = int(recipe.tclean.get("nterms", 2))
+        terms = int(recipe["tclean"].get("nterms", 2))
         tails = ["", *(f"tt{i}" for i in range(1, terms))]
         exts = [f"{ext}_{tail}".strip("_") for ext in ("", "residual", "model") for tail in tails]
         exts += ["mask", "pb", "psf", *(["weight"] if weighted else [])]
         exts += ["alpha", "alpha_error"] if terms > 1 else []
-    return tuple(names.cube(target, config, product, ext) for ext in exts)
+    stem = names.cube(target, config, product, suffix="")
+    return tuple([names.tidy(f"{stem}_{ext}.fits") for ext in exts])

@@ -105,26 +105,20 @@ _DECIDED = (
 )  # fmt: skip
 
 
-_Resolved = tuple["ImagingRecipe", Mapping[str, Any]]
-
-
 class Recipes:
-    """The recipes of one project: those of cubes that differ in their target only are worked out once."""
+    """The recipes of one project as JSON: those of cubes that differ in their target only are worked out once."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._known: dict[tuple[str, str, tuple[tuple[str, str], ...]], _Resolved] = {}
+        self._known: dict[tuple[str, str, tuple[tuple[str, str], ...]], Mapping[str, Any]] = {}
 
-    def of(self, target: str, config: str, product: str) -> _Resolved:
-        """Return the recipe of a cube, and the same as JSON."""
+    def of(self, target: str, config: str, product: str) -> dict[str, Any]:
+        """Return the recipe of a cube."""
         given = self._project.overrides_of(target, config, product)
         which = config, product, tuple(given.items())
         if which not in self._known:
-            recipe = recipe_of(self._project, target, config, product)
-            self._known[which] = recipe, recipe.model_dump(mode="json")
-        recipe, content = self._known[which]
-        place = {"phasecenter": _phasecenter(self._project, target)}
-        return recipe.model_copy(update=place), {**content, **place}
+            self._known[which] = recipe_of(self._project, target, config, product).model_dump(mode="json")
+        return {**self._known[which], "phasecenter": _phasecenter(self._project, target)}
 
 
 def recipe_of(project: Project, target: str, config: str, product: str) -> ImagingRecipe:

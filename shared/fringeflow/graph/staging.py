@@ -91,18 +91,38 @@ def unit_id(target: str, config: str, product: str) -> UnitId:
     return UnitId(stage=STAGE, target=target, config=config, product=product)
 
 
-def add_units(project: Project, target: str, graph: Graph) -> None:
+class Recipes:
+    """The recipes of one project as JSON: what those of all targets have in common is worked out once."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._lines = lines.known_to(project)
+        self._shared: dict[tuple[str, str, tuple[str, ...]], Mapping[str, Any]] = {}
+
+    def of(self, target: str, config: str, product: str, inputs: tuple[StagingInput, ...]) -> dict[str, Any]:
+        """Return the recipe of these visibilities, without its inputs."""
+        corrections_off = _corrections_off(self._project, target, config, product)
+        which = config, product, corrections_off
+        if which not in self._shared:
+            recipe = _recipe(self._project, self._lines, target, config, product, inputs, corrections_off)
+            self._shared[which] = recipe.model_dump(mode="json")
+        return {**self._shared[which], **_window(self._project, target, product)}
+
+
+def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | None = None) -> None:
     """Add the visibilities of every config that `target` has the arrays of, and every product."""
-    known = lines.known_to(project)
+    known = recipes or Recipes(project)
     for config in project.configs_with_data(target):
+        inputs = _inputs(project, target, config)
+        leaves = tuple(item.leaf for item in inputs)
+        content = [item.model_dump(mode="json") for item in inputs]
         for product in project.products:
-            recipe = _recipe(project, known, target, config, product)
             graph.add(
                 Unit(
                     id=unit_id(target, config, product),
                     revision=REVISION,
-                    recipe=recipe.model_dump(mode="json"),
-                    leaves=tuple(item.leaf for item in recipe.inputs),
+                    recipe=known.of(target, config, product, inputs) | {"inputs": content},
+                    leaves=leaves,
                     outputs=(names.visibilities(target, config, product),),
                     fact=FACT,
                 )
@@ -110,26 +130,27 @@ def add_units(project: Project, target: str, graph: Graph) -> None:
 
 
 def _recipe(
-    project: Project, known: lines.LineTable, target: str, config: str, product: str
+    project: Project,
+    known: lines.LineTable,
+    target: str,
+    config: str,
+    product: str,
+    inputs: tuple[StagingInput, ...],
+    corrections_off: tuple[str, ...],
 ) -> LineRecipe | ContinuumRecipe:
-    vsys, vwidth = project.exclusion_window_kms(target)
     wanted = project.product(product)
     common: dict[str, Any] = {
-        "inputs": _inputs(project, target, config),
+        "inputs": inputs,
         "array_groups": tuple(tuple(sorted(group)) for group in project.interf_configs[config].groups()),
-        "exclude_vsys_kms": vsys,
-        "exclude_vwidth_kms": vwidth,
         "exclude_lines": _excluded(known, wanted),
-        "corrections_off": _corrections_off(project, target, config, product),
+        "corrections_off": corrections_off,
+        **_window(project, target, product),
     }
     if isinstance(wanted, ContProduct):
         return ContinuumRecipe(**common, freq_ranges_ghz=wanted.freq_ranges_ghz, channel_ghz=wanted.channel_ghz)
-    own = project.targets[target]
     return LineRecipe(
         **common,
         restfreq_ghz=wanted.restfreq_ghz,
-        vsys_kms=own.vsys_kms,
-        vwidth_kms=own.vwidth_kms,
         channel_kms=wanted.channel_kms,
         statwt_edge_kms=wanted.statwt_edge_kms,
         fitorder=wanted.fitorder,
@@ -137,6 +158,16 @@ def _recipe(
         exclude_freq_ranges_ghz=wanted.exclude_freq_ranges_ghz,
         flag_edge_fraction=wanted.flag_edge_fraction,
     )
+
+
+def _window(project: Project, target: str, product: str) -> dict[str, float]:
+    """Return the members of a recipe that follow from the velocity window of a target."""
+    vsys, vwidth = project.exclusion_window_kms(target)
+    window = {"exclude_vsys_kms": vsys, "exclude_vwidth_kms": vwidth}
+    if product in project.line_products:
+        own = project.targets[target]
+        window |= {"vsys_kms": own.vsys_kms, "vwidth_kms": own.vwidth_kms}
+    return window
 
 
 def _corrections_off(project: Project, target: str, config: str, product: str) -> tuple[str, ...]:

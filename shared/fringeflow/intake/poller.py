@@ -5,20 +5,18 @@ Notices make it look at single objects at once; every few minutes it looks at ev
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
 
 from structlog import get_logger
 
+from fringeflow.attendant import Attendant
 from fringeflow.drops import Drops
 from fringeflow.errors import FringeflowError
 from fringeflow.intake import leaves
 from fringeflow.intake.digests import Digests
 from fringeflow.keys.model import Project
 from fringeflow.manifest import Artefact
-from fringeflow.store.base import PATIENCE_SECONDS, Store
+from fringeflow.store.base import Store
 
 _LEAST_BACK_OFF_SECONDS = 1.0
 
@@ -27,7 +25,7 @@ class _StoppedError(Exception):
     """The thread is asked to end."""
 
 
-class Poller:
+class Poller(Attendant):
     """Finds inputs that are new or have changed. Use as a context; then `take` says what was found since last asked.
 
     Parameters
@@ -37,29 +35,15 @@ class Poller:
     """
 
     def __init__(self, store: Store, project: Project, wanted: Iterable[str], *, every_seconds: float) -> None:
+        super().__init__("bucket-watch")
         self._store = store
         self._every = every_seconds
         self._digests = Digests(store, self._check)
-        self._lock = threading.Lock()
         self._wanted = (project, frozenset(wanted))
         self._drops: Drops = {}
         self._fresh: dict[str, Artefact] = {}
         self._hints: set[str] = set()
         self._all_due = True
-        self._wake = threading.Event()
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="bucket-watch", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leaving.set()
-        self._wake.set()
-        self._thread.join(PATIENCE_SECONDS)
 
     @property
     def drops(self) -> Drops:
@@ -112,7 +96,7 @@ class Poller:
             self._drops = {**kept, **found}
             self._fresh.update(fresh)
 
-    def _watch(self) -> None:
+    def _attend(self) -> None:
         back_off = _LEAST_BACK_OFF_SECONDS
         while not self._leaving.is_set():
             self._wake.clear()

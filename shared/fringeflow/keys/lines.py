@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 
 from fringeflow.errors import DataError
@@ -142,7 +142,7 @@ def plain_name(name: str) -> str:
 @lru_cache(maxsize=1)
 def builtin() -> LineTable:
     """Return the table of the lines that are known without a line key."""
-    text = resources.files("fringeflow.keys").joinpath("lines.txt").read_text("utf-8")
+    text = Path(__file__).with_name("lines.txt").read_text("utf-8")
     rows = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
     return LineTable(MappingProxyType({tag: Line(tag, float(freq), family) for tag, freq, family in rows}))
 

@@ -52,8 +52,9 @@ def _roots(project: Project) -> dict[str, tuple[Path, ...]]:
 def _found(roots: Iterable[Path], relative: str) -> Iterator[Path]:
     for root in roots:
         path = root / relative
-        candidates = (path, *(path.with_name(path.name + ending) for ending in ARCHIVES))
-        yield from (candidate for candidate in candidates if candidate.exists())
+        if path.parent.is_dir():
+            candidates = (path, *(path.with_name(path.name + ending) for ending in ARCHIVES))
+            yield from (candidate for candidate in candidates if candidate.exists())
 
 
 def _inputs(project: Project) -> Iterator[tuple[str, str, str]]:

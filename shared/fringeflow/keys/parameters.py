@@ -136,7 +136,16 @@ SIZES: Mapping[str, Check] = MappingProxyType(
 """Sizes of pixels, images, linear mosaics and beams, in arcsec."""
 
 FINISH: Mapping[str, Check] = MappingProxyType(
-    {"round_beam": _one_of("smallest", "reference"), "kelvin": _one_of("channel", "constant")}
+    {
+        "round_beam": _one_of("smallest", "reference"),
+        "kelvin": _one_of("channel", "constant"),
+        **_named(positive, "feather_factor feather_dish_m"),
+        **_named(flag, "feather_low_pass feather_apodize feather_before_mosaic cut_coarse_edges"),
+        "feather_rounds": _count,
+        "mosaic_missing_parts": _one_of("refuse", "leave out"),
+        "mosaic_without": _items(_words),
+        "mosaic_least_response": between(0, 1),
+    }
 )
 """Parameters of post-processing."""
 

@@ -28,6 +28,8 @@ PROFILES: Mapping[str, Profile] = {
             "multiscale_threshold_margin": "1.0",
             "round_beam": "reference",
             "kelvin": "constant",
+            "feather_rounds": "1",
+            "feather_before_mosaic": "True",
         },
         derived={"noise_kw": {"signal_rounds": 0}},
     ),

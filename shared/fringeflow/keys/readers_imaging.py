@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ class Slots:
         else:
             self.own[_STAGE_NAMES[stage]] = files
 
+    def places(self) -> Iterator[Place]:
+        """Yield the lines that count."""
+        yield from (found.place for found in (self.base, *self.own.values()) if found)
+
     def undefined(self) -> list[str]:
         """Return the stages without a recipe."""
         return [] if self.base else [stage for stage in IMAGING_STAGES if stage not in self.own]
@@ -58,6 +62,7 @@ Table = dict[str, dict[str, Slots]]
 def read_imaging(master: Master, names: Names, findings: Findings) -> Table:
     """Return the slots of the imaging key, config -> product, for every interferometric config and product."""
     found: Table = {config: {product: Slots() for product in names.products} for config in names.interf_configs}
+    entered: list[Place] = []
     for row in master.rows("imaging_key", findings):
         config, product, stage, files = row.cells
         stage = stage.lower()
@@ -69,6 +74,9 @@ def read_imaging(master: Master, names: Names, findings: Findings) -> Table:
         for one in configs:
             for other in products:
                 found[one][other].enter(stage, named)
+        if configs and products:
+            entered.append(row.place)
+    _note_unreachable(found, entered, findings)
     for config, row_of in found.items():
         for product, slots in row_of.items():
             if slots.undefined() and master.files.get("imaging_key"):
@@ -79,6 +87,13 @@ def read_imaging(master: Master, names: Names, findings: Findings) -> Table:
                     f"add a line: {config} {product} all RECIPE_FILE",
                 )
     return found
+
+
+def _note_unreachable(table: Table, entered: Iterable[Place], findings: Findings) -> None:
+    used = {place for row in table.values() for slots in row.values() for place in slots.places()}
+    for place in entered:
+        if place not in used:
+            findings.warning(place, "no recipe is taken from this line: later ones say others", "remove or move it")
 
 
 def read_recipes(

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fringeflow.bus.bus import Bus, DeadMessage
+from fringeflow.bus.bus import Bus
 from fringeflow.bus.dead import DeadLetter
+from fringeflow.bus.delivery import DeadMessage
 from fringeflow.events import Event, Message, Task
 from fringeflow.graph.build import STAGES
 from fringeflow.operating.status import read_letters

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from fringeflow.catalogue import Catalogue
 from fringeflow.claims import FOLDER as CLAIMS
+from fringeflow.damage import FOLDER as DAMAGED
 from fringeflow.errors import DataError
 from fringeflow.manifest import manifest_key
 from fringeflow.operating.status import read_claims
 from fringeflow.store.base import ObjectInfo, Store
 
-_FOLDERS = ("manifests", "artefacts", "dead")
+_FOLDERS = ("manifests", "artefacts", "dead", DAMAGED)
 
 
 @dataclass(frozen=True)

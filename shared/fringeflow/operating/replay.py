@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,8 @@ from fringeflow.bus.bus import Bus
 from fringeflow.bus.journal import JournalReader
 from fringeflow.events import Arrived, Event, Made
 from fringeflow.graph.model import UnitId
+
+_BATCH = 500  # events announced together; the journal is read as they go
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ def chosen(journal: JournalReader, choice: Choice) -> Iterator[tuple[int, Event]
 
 
 def replay(events: Iterable[tuple[int, Event]], bus: Bus, *, run: str, forced: bool = False) -> Iterator[Event]:
-    """Announce events again, as a new run, and yield what was announced."""
-    for _, event in events:
-        again = announcements.replayed(event, run=run, forced=forced)
-        bus.announce(again)
-        yield again
+    """Announce events again, as a new run, and yield what was announced, once it is safe with the broker."""
+    coming = (announcements.replayed(event, run=run, forced=forced) for _, event in events)
+    while batch := list(itertools.islice(coming, _BATCH)):
+        bus.announce(*batch)
+        yield from batch

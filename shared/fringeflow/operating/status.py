@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fringeflow import damage
 from fringeflow.bus import dead
 from fringeflow.bus.dead import DeadLetter
 from fringeflow.catalogue import Catalogue
@@ -21,7 +22,7 @@ from fringeflow.store.base import Store
 
 @dataclass(frozen=True)
 class Row:
-    """One stage of one target. `ready` units are ordered or about to be."""
+    """One stage of one target. `ready` units are ordered or will be; `failed`: given up, or made and damaged since."""
 
     target: str
     stage: str
@@ -60,6 +61,7 @@ class Status:
 def status(site: Site, catalogue: Catalogue) -> Status:
     """Return how far the project of `catalogue` has come."""
     letters = {(letter.unit, letter.work_key): letter for letter in read_letters(site.store)}
+    damaged = damage.known(site.store)
     running = set(read_claims(site.store))
     queues, complaint = _queues(site)
     rows: list[Row] = []
@@ -67,7 +69,7 @@ def status(site: Site, catalogue: Catalogue) -> Status:
     impossible: list[str] = []
     for target in catalogue.targets:
         try:
-            rows += [row for row in _rows(catalogue, target, letters, running) if row.total]
+            rows += [row for row in _rows(catalogue, target, letters, damaged, running) if row.total]
             notes += catalogue.graph(target).notes
         except DataError as error:  # the other targets go on
             impossible.append(f"{target}: {error}")
@@ -97,7 +99,11 @@ def read_claims(store: Store) -> Iterable[tuple[str, str]]:
 
 
 def _rows(
-    catalogue: Catalogue, target: str, letters: Mapping[tuple[str, str], DeadLetter], running: set[tuple[str, str]]
+    catalogue: Catalogue,
+    target: str,
+    letters: Mapping[tuple[str, str], DeadLetter],
+    damaged: Mapping[tuple[str, str], DeadLetter],
+    running: set[tuple[str, str]],
 ) -> Iterable[Row]:
     graph = catalogue.graph(target)
     given_up = {unit for unit, _ in letters}
@@ -110,7 +116,9 @@ def _rows(
         busy, failed = [], []
         for unit in units:
             item = (str(unit), catalogue.key(unit) or "")
-            if graph.made(unit):
+            if item in damaged:
+                failed.append(damaged[item])
+            elif graph.made(unit):
                 counts["made"] += 1
             elif item in letters:
                 failed.append(letters[item])

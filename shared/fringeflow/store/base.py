@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 BLOCK = 1 << 20  # bytes read at a time
-PATIENCE_SECONDS = 1.0
-"""How long whoever ends waits for a thread that may be waiting for a store that does not answer."""
 
 # no text, dots, a draft's name, a control character, a drive letter (a path to the client)
 _UNFIT = re.compile(r"[\x00-\x1f]|(?:^|/)(?:\.{0,2}|[^/]*:|[^/]*#\d+)(?:/|$)")

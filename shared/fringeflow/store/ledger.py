@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pydantic import ValidationError
 
@@ -18,10 +18,19 @@ _MOST_KEPT = 500  # manifests in memory; what is made is known from listings
 
 
 class Ledger:
-    """The manifests of a store. Manifests never change, so those seen last are kept in memory."""
+    """The manifests of a store. Manifests never change, so those seen last are kept in memory.
 
-    def __init__(self, store: Store) -> None:
+    Parameters
+    ----------
+    on_damaged
+        Told of every manifest that is found to be damaged: unit, work key and the error that is raised then.
+    """
+
+    def __init__(
+        self, store: Store, on_damaged: Callable[[UnitId, str, CorruptInputError], None] | None = None
+    ) -> None:
         self._store = store
+        self._on_damaged = on_damaged
         self._seen: OrderedDict[str, Manifest] = OrderedDict()
 
     def commit(self, manifest: Manifest) -> Manifest:
@@ -37,6 +46,10 @@ class Ledger:
             return self._read(manifest_key(unit, work_key))
         except MissingInputError:
             return None
+        except CorruptInputError as error:
+            if self._on_damaged is not None:
+                self._on_damaged(unit, work_key, error)
+            raise
 
     def all(self, prefix: str = "") -> Iterator[Manifest]:
         """Return the manifests of units below `prefix`, e.g. ``imaging/ngc5921``, in the order of their keys."""

@@ -32,6 +32,10 @@ __all__ = ["JobHost", "JobRequest", "JobResult", "Progress", "RunningJob", "Task
 _PRELOAD = "fringeflow.jobs.preload"
 _PRELOAD_CASA = "fringeflow.jobs.preload_casa"
 _WATCH_SECONDS = 0.25
+
+# Arrays are freed and made again all the time. What they leave is kept for the next: to return it to the kernel and be
+# given it back, zeroed, takes a third of the processor time of a job on a small cube.
+_KEEPING_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 _UNTIL_REAPED_SECONDS = (0.01, 0.1, 0.5, 2.0)
 
 
@@ -191,10 +195,11 @@ def _begin(process: ForkServerProcess) -> None:
 
 @contextlib.contextmanager
 def _server_environment(folder: Path) -> Iterator[None]:
-    """Let a fork server that is started now find CASA's configuration, and leave this process as it was."""
+    """Let a fork server that is started now find its environment, and leave this process as it was."""
     before = dict(os.environ)
     try:
         casa.enable(folder / "casa")
+        os.environ.update(_KEEPING_MEMORY)
         yield
     finally:
         for name in set(os.environ) - set(before):

@@ -24,6 +24,7 @@ from fringeflow.events import MEMORY_CLASSES, Arrived, ArtefactRef
 from fringeflow.graph.build import CASA_STAGES, STAGES, Selection
 from fringeflow.graph.model import UnitId
 from fringeflow.jobs.host import JobHost
+from fringeflow.jobs.server import ForkServer
 from fringeflow.keys.model import Project
 from fringeflow.layout import ProductTree
 from fringeflow.manifest import Artefact, Manifest
@@ -66,6 +67,8 @@ class EmbeddedRun:
     ----------
     jobs
         How much of the machine they may use.
+    server
+        The fork server, if it has been begun before.
     builder, make
         What builds a target's graph, and what makes units instead of the installed stages.
     """
@@ -78,6 +81,7 @@ class EmbeddedRun:
         observer: Observer,
         *,
         jobs: JobSettings,
+        server: ForkServer | None = None,
         builder: Builder | None = None,
         make: str | None = None,
     ) -> None:
@@ -86,6 +90,7 @@ class EmbeddedRun:
         self._selection = selection
         self._observer = observer
         self._jobs = jobs
+        self._server = server
         self._builder = builder
         self._make = make
         self._id = uuid.uuid4().hex[:12]
@@ -119,14 +124,15 @@ class EmbeddedRun:
         cores = self._jobs.count or len(os.sched_getaffinity(0))
         memory_mb = self._jobs.memory_mb or memory_for_jobs_mb()
         workdir = self._workdir
+        unmade = {unit.id.stage for unit in catalogue.all_units() if catalogue.manifest(unit.id) is None}
         with JobHost(
             workdir.scratch,
             settings,
             log_folder=workdir.logs,
             digest_cache=workdir.digests,
-            with_casa=any(
-                unit.id.stage in CASA_STAGES and catalogue.manifest(unit.id) is None for unit in catalogue.all_units()
-            ),
+            stages=sorted(unmade),
+            with_casa=not unmade.isdisjoint(CASA_STAGES),
+            server=self._server,
         ) as host:
             host.sweep()
             world = World(

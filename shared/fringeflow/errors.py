@@ -6,7 +6,8 @@ reported and not retried, everything else is a bug.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 FailureKind = Literal["transient", "resource", "data", "bug"]
 
@@ -31,6 +32,9 @@ class FringeflowError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_elsewhere, (type(self), self.args, self.__dict__)
 
 
 class TransientError(FringeflowError):
@@ -90,3 +94,10 @@ class UnitFailedError(FringeflowError):
         super().__init__(message, remedy=remedy)
         self.failure_kind: FailureKind = kind
         self.detail = detail
+
+
+def _from_elsewhere(kind: type[FringeflowError], args: tuple[Any, ...], members: Mapping[str, Any]) -> FringeflowError:
+    """Return an exception that another process has raised, whatever its class wants to be made of."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(members)
+    return error

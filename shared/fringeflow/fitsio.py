@@ -17,9 +17,10 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from fringeflow.errors import DataError
+from fringeflow.fitscards import BLOCK, Cards, is_remark, keyword_of
 from fringeflow.fitschecksum import Sum
 from fringeflow.fitsplanes import Planes
-from fringeflow.fitstiles import BLOCK, TileWriter, header_bytes, put_limits
+from fringeflow.fitstiles import TileWriter, header_bytes, put_limits
 
 PixelType = Literal["float32", "int16", "uint8"]
 
@@ -27,14 +28,13 @@ _BITPIX: Mapping[PixelType, tuple[int, str]] = {"float32": (-32, ">f4"), "int16"
 _STRUCTURE = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|DATAMAX|DATAMIN|END"
 )
-_REMARKS = frozenset({"COMMENT", "HISTORY", ""})
 _PREFIX = "fringeflow: "
 _PIECE = 72 - len(_PREFIX) - 1
 
 
 @contextlib.contextmanager
 def cube_writer(
-    path: Path, header: fits.Header, shape: tuple[int, ...], *, dtype: PixelType = "float32"
+    path: Path, header: fits.Header | Cards, shape: tuple[int, ...], *, dtype: PixelType = "float32"
 ) -> Iterator[CubeWriter]:
     """Give what an image or cube is written with plane by plane (see `write_cube`); several may be open at once.
 
@@ -60,7 +60,7 @@ def tile_compress(path: Path, out: Path) -> None:
         if image.bits not in kinds:
             raise DataError(f"{path} has BITPIX {image.bits}: not written here", remedy="compress it with fpack")
         shape = image.shape if image.is_cube else image.shape[1:]
-        with cube_writer(out, image.header, shape, dtype=kinds[image.bits]) as writer:
+        with cube_writer(out, image.cards, shape, dtype=kinds[image.bits]) as writer:
             for plane in image:
                 writer.append(plane)
 
@@ -71,7 +71,7 @@ class CubeWriter:
     def __init__(
         self,
         stream: BinaryIO,
-        header: fits.Header,
+        header: fits.Header | Cards,
         shape: tuple[int, ...],
         dtype: PixelType = "float32",
         *,
@@ -138,7 +138,7 @@ class CubeWriter:
 
 def write_cube(
     path: Path,
-    header: fits.Header,
+    header: fits.Header | Cards,
     planes: Iterable[NDArray[Any]],
     shape: tuple[int, ...],
     *,
@@ -172,7 +172,7 @@ def write_cube(
 
 
 def provenance(
-    header: fits.Header,
+    header: fits.Header | Cards,
     *,
     unit: str,
     work_key: str,
@@ -216,7 +216,7 @@ def provenance(
     header.extend([("HISTORY", line) for line in kept], end=True)
 
 
-def read_provenance(header: fits.Header) -> dict[str, dict[str, Any]]:
+def read_provenance(header: fits.Header | Cards) -> dict[str, dict[str, Any]]:
     """Return what `provenance` wrote: section -> name -> value, with sections unit, software, parameters, inputs."""
     found: dict[str, dict[str, Any]] = {"unit": {}, "software": {}, "parameters": {}, "inputs": {}}
     text = ""
@@ -258,23 +258,26 @@ def _limits(values: NDArray[Any]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (np.inf, -np.inf)
 
 
-def _framed(header: fits.Header, bitpix: int, shape: tuple[int, ...]) -> fits.Header:
+def _framed(header: fits.Header | Cards, bitpix: int, shape: tuple[int, ...]) -> Cards:
     """Return `header` as that of an array, with room for what is known at the end; comments stay behind."""
-    described = [card for card in header.cards if not _STRUCTURE.fullmatch(card.keyword)]
-    remarks = [card for card in described if card.keyword in _REMARKS]
-    return fits.Header(
+    described = Cards.of(header).only(lambda keyword: not _STRUCTURE.fullmatch(keyword))
+    return Cards(
         [
-            *(("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", bitpix), ("NAXIS", len(shape))),
-            *((f"NAXIS{axis}", int(length)) for axis, length in enumerate(reversed(shape), start=1)),
-            *(card for card in described if card.keyword not in _REMARKS),
-            *(("DATAMAX", 0.0, "largest finite value"), ("DATAMIN", 0.0, "smallest finite value")),
-            *(("DATASUM", "0", "checksum of the data"), ("CHECKSUM", "0" * 16, "checksum of the whole")),
-            *remarks,
+            *Cards.new(
+                *(("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", bitpix), ("NAXIS", len(shape))),
+                *((f"NAXIS{axis}", int(length)) for axis, length in enumerate(reversed(shape), start=1)),
+            ).texts,
+            *(card for card in described.texts if not is_remark(keyword_of(card))),
+            *Cards.new(
+                *(("DATAMAX", 0.0, "largest finite value"), ("DATAMIN", 0.0, "smallest finite value")),
+                *(("DATASUM", "0", "checksum of the data"), ("CHECKSUM", "0" * 16, "checksum of the whole")),
+            ).texts,
+            *(card for card in described.texts if is_remark(keyword_of(card))),
         ]
     )
 
 
-def _finished(cards: fits.Header, room: int, datasum: int, limits: tuple[float, float]) -> bytes:
+def _finished(cards: Cards, room: int, datasum: int, limits: tuple[float, float]) -> bytes:
     put_limits(cards, limits)
     cards["DATASUM"] = str(datasum)
     whole = Sum(datasum)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,16 +15,21 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
+from fringeflow.fitscards import BLOCK, Cards, keyword_of, read_primary
 
 _WORLD = re.compile(r"(?P<name>CTYPE|CRVAL|CDELT|CRPIX|CUNIT|CROTA|PC|CD|PV)(?P<axis>\d+)(?P<rest>_\d+)?")
+
+
+_ARRAY = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|[PG]COUNT|GROUPS|BSCALE|BZERO|TFIELDS")
 
 
 class Planes:
     """A FITS image opened for reading by planes, whatever the order of its axes and however many are degenerate.
 
-    `header` describes the axes that remain: two celestial ones and, for a cube, the spectral one as the third;
-    `shape` is (planes, y, x), with one plane for an image; `bits` is BITPIX; `is_plain` tells whether the pixels lie in
-    the file as they are, uncompressed. Use as a context manager.
+    `cards` (and `header`, the same as astropy's) describe the axes that remain: two celestial ones and, for a cube, the
+    spectral one as the third; `shape` is (planes, y, x), with one plane for an image; `bits` is BITPIX; `stored` the
+    cards of the array as it is stored; `is_plain` tells whether its pixels lie in the file as they are, uncompressed,
+    from the byte `offset` on. Use as a context manager.
 
     Parameters
     ----------
@@ -42,23 +49,76 @@ class Planes:
         self.path = path
         if not path.is_file():
             raise MissingInputError(f"{path} is not there")
+        self._hdus: fits.HDUList | None = None
+        self._end = 0
         try:
-            self.hdus = fits.open(path, memmap=False)  # mapped pages would count as memory of this process
-        except OSError as error:
-            raise CorruptInputError(f"{path} is not a FITS file: {error}", remedy="make it again") from error
-        try:
-            self.hdu = _image_of(self.hdus, path)
-            original = self.hdu.header
-            self._spectral = _spectral_axis(original, path)
+            found = self._plain()
+            self.is_plain = found is not None
+            self.stored, self.offset = found or self._packed()
+            self._spectral = _spectral_axis(self.stored, path)
         except BaseException:
-            self.hdus.close()
+            self.close()
             raise
-        self.is_plain = not isinstance(self.hdu, fits.CompImageHDU) and not _is_gzipped(path)
-        self.bits = int(original["BITPIX"])
+        self.bits = int(self.stored["BITPIX"])
         self.is_cube = self._spectral is not None
-        depth = original[f"NAXIS{self._spectral}"] if self._spectral else 1
-        self.shape: tuple[int, int, int] = (depth, original["NAXIS2"], original["NAXIS1"])
-        self.header = _without_extra_axes(original, self._spectral)
+        depth = self.stored[f"NAXIS{self._spectral}"] if self._spectral else 1
+        self.shape: tuple[int, int, int] = (depth, self.stored["NAXIS2"], self.stored["NAXIS1"])
+        self.cards = _without_extra_axes(self.stored, self._spectral)
+
+    def _plain(self) -> tuple[Cards, int] | None:
+        """Return the cards of an image at the beginning of the file and where its pixels are, if there is one."""
+        try:
+            found = read_primary(self.path)
+        except OSError as error:
+            raise CorruptInputError(f"{self.path} cannot be read: {error}", remedy="make it again") from error
+        if found is None or found[0].get("NAXIS", 0) < 2 or found[0].get("GROUPS", False):
+            return None
+        cards, offset = found
+        self._end = offset + _bytes_of(cards)
+        if self.path.stat().st_size < self._end:
+            raise _cut_short(self.path)
+        return cards, offset
+
+    def _packed(self) -> tuple[Cards, int]:
+        """Return the same of an image elsewhere in the file, or compressed."""
+        place = self.hdu.fileinfo()
+        size = place["datSpan"] if isinstance(self.hdu, fits.CompImageHDU) else self.hdu.size
+        if self.path.suffix != ".gz" and self.path.stat().st_size < place["datLoc"] + size:
+            raise _cut_short(self.path)
+        self.is_plain = not isinstance(self.hdu, fits.CompImageHDU) and not _is_gzipped(self.path)
+        return Cards.of(self.hdu.header), int(place["datLoc"])
+
+    @cached_property
+    def hdus(self) -> fits.HDUList:
+        """The file as astropy opens it."""
+        try:
+            self._hdus = fits.open(self.path, memmap=False)  # mapped pages would count as memory of this process
+        except OSError as error:
+            raise CorruptInputError(f"{self.path} is not a FITS file: {error}", remedy="make it again") from error
+        return self._hdus
+
+    @cached_property
+    def hdu(self) -> Any:
+        """The first HDU with an image."""
+        found = next((hdu for hdu in self.hdus if hdu.is_image and hdu.header["NAXIS"] >= 2), None)
+        if found is None:
+            raise CorruptInputError(f"{self.path} holds no image", remedy="make it again")
+        return found
+
+    @cached_property
+    def header(self) -> fits.Header:
+        """`cards` as astropy's header."""
+        return self.cards.header()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be other HDUs in the file, a table of beams for one."""
+        return not self.is_plain or self.path.stat().st_size > self._end + -self._end % BLOCK
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._hdus is not None:
+            self._hdus.close()
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +126,7 @@ class Planes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.hdus.close()
+        self.close()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -78,7 +138,7 @@ class Planes:
         """Return plane `index`, shape (y, x), in native byte order; blanks are NaN."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        axes = self.hdu.header["NAXIS"]
+        axes = self.stored["NAXIS"]
         chosen = [index if axis == self._spectral else 0 for axis in range(axes, 2, -1)]
         return np.asarray(self.hdu.section[(*chosen, slice(None), slice(None))], dtype=np.float32)
 
@@ -88,19 +148,17 @@ def _is_gzipped(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _image_of(hdus: fits.HDUList, path: Path) -> Any:
-    """Return the first HDU with an image, all of which must be there."""
-    found = next((hdu for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2), None)
-    if found is None:
-        raise CorruptInputError(f"{path} holds no image", remedy="make it again")
-    place = found.fileinfo()
-    size = place["datSpan"] if isinstance(found, fits.CompImageHDU) else found.size
-    if path.suffix != ".gz" and path.stat().st_size < place["datLoc"] + size:
-        raise CorruptInputError(f"{path} is shorter than its header says", remedy="make it again")
-    return found
+def _bytes_of(cards: Cards) -> int:
+    """Return how many bytes the array takes."""
+    lengths = [int(cards[f"NAXIS{axis}"]) for axis in range(1, cards["NAXIS"] + 1)]
+    return math.prod(lengths) * abs(int(cards["BITPIX"])) // 8
 
 
-def _spectral_axis(header: fits.Header, path: Path) -> int | None:
+def _cut_short(path: Path) -> CorruptInputError:
+    return CorruptInputError(f"{path} is shorter than its header says", remedy="make it again")
+
+
+def _spectral_axis(header: Cards, path: Path) -> int | None:
     """Return the number of the spectral axis; None for an image (a spectral axis of length one is kept)."""
     found = None
     for axis in range(3, header["NAXIS"] + 1):
@@ -115,22 +173,20 @@ def _spectral_axis(header: fits.Header, path: Path) -> int | None:
     return found
 
 
-def _without_extra_axes(original: fits.Header, spectral: int | None) -> fits.Header:
-    """Return the header with axes 1, 2 and, as the third, the spectral one."""
+def _without_extra_axes(stored: Cards, spectral: int | None) -> Cards:
+    """Return the cards of axes 1, 2 and, as the third, the spectral one; none that describe the array."""
     moved = {1: 1, 2: 2} | ({spectral: 3} if spectral else {})
-    header = original.copy(strip=True)
-    if any(_on_axes(card.keyword, moved) != card.keyword for card in header.cards):
-        header = fits.Header(list(_moved_cards(header, moved)))
-    if "WCSAXES" in header:
-        header["WCSAXES"] = len(moved)
-    return header
+    cards = Cards(_moved(stored.only(lambda keyword: not _ARRAY.fullmatch(keyword)), moved))
+    if "WCSAXES" in cards:
+        cards["WCSAXES"] = len(moved)
+    return cards
 
 
-def _moved_cards(header: fits.Header, moved: Mapping[int, int]) -> Iterator[fits.Card]:
-    for card in header.cards:
-        keyword = _on_axes(card.keyword, moved)
-        if keyword:
-            yield card if keyword == card.keyword else fits.Card(keyword, card.value, card.comment)
+def _moved(cards: Cards, axes: Mapping[int, int]) -> Iterator[str]:
+    for card in cards.texts:
+        keyword = _on_axes(keyword_of(card), axes)
+        if keyword is not None:
+            yield f"{keyword:<8}{card[8:]}"
 
 
 def _on_axes(keyword: str, moved: Mapping[int, int]) -> str | None:

@@ -12,9 +12,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from fringeflow.fitscards import BLOCK, Cards, keyword_of
 from fringeflow.fitschecksum import Sum
 
-BLOCK = 2880
 _LEVEL = 1  # noise does not get smaller with more effort
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -32,7 +32,7 @@ class TileWriter:
         How many there will be.
     """
 
-    def __init__(self, stream: BinaryIO, cards: fits.Header, planes: int) -> None:
+    def __init__(self, stream: BinaryIO, cards: Cards, planes: int) -> None:
         self._stream = stream
         self._table = np.zeros((planes, 2), ">i8")
         self._cards = _table_header(cards, planes)
@@ -74,14 +74,13 @@ class TileWriter:
         self._stream.write(self._table.tobytes())
 
 
-def header_bytes(cards: fits.Header, room: int) -> bytes:
+def header_bytes(cards: Cards, room: int) -> bytes:
     """Return the header as it stands on disk, filled with blank cards to `room` bytes should it have shrunk."""
-    text = cards.tostring(sep="", endcard=False, padding=False)
-    text = text.ljust(room - BLOCK) + "END".ljust(80)
+    text = cards.text().ljust(room - BLOCK) + "END".ljust(80)
     return str(text + " " * (-len(text) % BLOCK)).encode("ascii")
 
 
-def put_limits(cards: fits.Header, limits: tuple[float, float]) -> None:
+def put_limits(cards: Cards, limits: tuple[float, float]) -> None:
     """Set DATAMIN and DATAMAX, which are there; take them away if the smallest value is larger than the largest."""
     if limits[0] > limits[1]:
         cards.remove("DATAMAX")
@@ -90,16 +89,14 @@ def put_limits(cards: fits.Header, limits: tuple[float, float]) -> None:
         cards["DATAMIN"], cards["DATAMAX"] = limits
 
 
-def _table_header(image: fits.Header, planes: int) -> fits.Header:
+def _table_header(image: Cards, planes: int) -> Cards:
     """Return the header of the table whose rows are the tiles, with that of the image in it."""
-    header = fits.Header(
-        [
-            ("XTENSION", "BINTABLE", "compressed image"),
-            *(("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", 16), ("NAXIS2", planes), ("PCOUNT", 0), ("GCOUNT", 1)),
-            *(("TFIELDS", 1), ("TTYPE1", "COMPRESSED_DATA"), ("TFORM1", "1QB(0)")),
-            *(("ZIMAGE", True), ("ZSIMPLE", True), ("ZCMPTYPE", "GZIP_2")),
-            *(("ZBITPIX", image["BITPIX"]), ("ZNAXIS", image["NAXIS"])),
-        ]
+    header = Cards.new(
+        ("XTENSION", "BINTABLE", "compressed image"),
+        *(("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", 16), ("NAXIS2", planes), ("PCOUNT", 0), ("GCOUNT", 1)),
+        *(("TFIELDS", 1), ("TTYPE1", "COMPRESSED_DATA"), ("TFORM1", "1QB(0)")),
+        *(("ZIMAGE", True), ("ZSIMPLE", True), ("ZCMPTYPE", "GZIP_2")),
+        *(("ZBITPIX", image["BITPIX"]), ("ZNAXIS", image["NAXIS"])),
     )
     for axis in range(1, image["NAXIS"] + 1):
         header[f"ZNAXIS{axis}"] = image[f"NAXIS{axis}"]
@@ -107,5 +104,4 @@ def _table_header(image: fits.Header, planes: int) -> fits.Header:
     if image["BITPIX"] < 0:
         header["ZQUANTIZ"] = "NONE"
     own = {"SIMPLE", "BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, image["NAXIS"] + 1))}
-    header.extend([card for card in image.cards if card.keyword not in own], strip=False)
-    return header
+    return Cards([*header.texts, *(card for card in image.texts if keyword_of(card) not in own)])

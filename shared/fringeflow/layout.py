@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fringeflow.graph.model import Unit, UnitId
@@ -20,7 +21,7 @@ from fringeflow.keys.model import Project
 from fringeflow.manifest import Artefact, Manifest
 from fringeflow.store.objects import Store
 
-INDEX = ".index.json"
+INDEX = ".index.jsonl"
 Row = Mapping[str, str]
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EOPNOTSUPP}
 
@@ -29,13 +30,14 @@ class ProductTree:
     """The product tree below one folder.
 
     An index in the tree says which unit each file came from, so that files of units a project no longer has can be
-    told from files the user put there.
+    told from files the user put there. It is added to line by line: of a file that has several, the last one counts.
     """
 
     def __init__(self, folder: Path, project: Project, store: Store) -> None:
         self.folder = folder
         self._project = project
         self._store = store
+        self._recorded: dict[str, Row] | None = None
 
     def place(self, manifest: Manifest) -> list[Path]:
         """Lay out the products of `manifest`; return their paths."""
@@ -64,7 +66,11 @@ class ProductTree:
     def index(self) -> dict[str, Row]:
         """Return the files laid out so far: path below the tree -> unit and work key."""
         path = self.folder / INDEX
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        found: dict[str, Row] = {}
+        for line in path.read_text().splitlines() if path.exists() else []:
+            with suppress(ValueError):  # cut short when a run was killed: the file is laid out again
+                found |= json.loads(line)
+        return found
 
     def _path(self, unit: UnitId, name: str) -> Path:
         return self.folder / unit.stage / self._project.targets[unit.target].directory / name
@@ -88,19 +94,33 @@ class ProductTree:
         draft.replace(path)
 
     def _record(self, rows: Mapping[str, Row]) -> None:
-        index = self.index()
-        if not rows.items() <= index.items():
-            self._write({**index, **rows})
+        if self._recorded is None:
+            self._recorded = self.index()
+        fresh = {name: row for name, row in rows.items() if self._recorded.get(name) != row}
+        if fresh:
+            with (self.folder / INDEX).open("a") as file:
+                file.write("" if _ends_a_line(self.folder / INDEX) else "\n")
+                file.write("".join(f"{json.dumps({name: row})}\n" for name, row in fresh.items()))
+            self._recorded |= fresh
 
     def _write(self, index: Mapping[str, Row]) -> None:
         draft = self.folder / f"{INDEX}.new"
-        draft.write_text(json.dumps(dict(sorted(index.items())), indent=1))
+        draft.write_text("".join(f"{json.dumps({name: row})}\n" for name, row in sorted(index.items())))
         draft.replace(self.folder / INDEX)
+        self._recorded = dict(index)
 
 
 def products(manifest: Manifest) -> list[Artefact]:
     """Return the artefacts of `manifest` that belong in the product tree: the FITS files."""
     return [item for item in manifest.outputs if item.kind == "file" and item.name.endswith(".fits")]
+
+
+def _ends_a_line(path: Path) -> bool:
+    """Return whether what is added to a file is a line of its own."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read() in (b"", b"\n")
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
+
+STAGES = "fringeflow.stages"
+"""The group of entry points that name each stage's function."""
 
 _NAMED = ("casatools", "casatasks", "casadata", "astropy", "numpy", "scipy", "reproject")
 
@@ -14,10 +18,10 @@ _NAMED = ("casatools", "casatasks", "casadata", "astropy", "numpy", "scipy", "re
 def installed() -> dict[str, str]:
     """Return name and version of Python, of our own distributions and of the libraries that compute."""
     found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
-    for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name in _NAMED or name.startswith("fringeflow"):
-            found[name] = distribution.version
+    own = {stage.dist.name for stage in metadata.entry_points(group=STAGES) if stage.dist}
+    for name in ("fringeflow", *own, *_NAMED):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return dict(sorted(found.items()))
 
 

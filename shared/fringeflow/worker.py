@@ -146,7 +146,7 @@ class Worker:
 
     def _host(self, store: StoreSettings) -> JobHost:
         casa = bool(self._duties.classes) and not set(CASA_STAGES).isdisjoint(self._duties.stages)
-        return JobHost(self._scratch, store, with_casa=casa and self._make is None)
+        return JobHost(self._scratch, store, stages=self._duties.stages, with_casa=casa and self._make is None)
 
     def _declare(self) -> None:
         """Declare the queues; a broker that is not there yet gets them when it comes."""

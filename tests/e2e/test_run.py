@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from fringeflow.layout import INDEX
 from tests.e2e.conftest import Finished
 from tests.e2e.galaxy import Galaxy, fringeflow, products, run
 
@@ -130,7 +131,7 @@ def strays(workdir: Path) -> list[str]:
     manifests = [json.loads(path.read_text()) for path in (store / "manifests").rglob("*.json")]
     named = {output["key"] for manifest in manifests for output in manifest["outputs"]}
     kept = {str(path.relative_to(store)) for path in (store / "artefacts").rglob("*") if path.is_file()}
-    index = json.loads((workdir / "products" / ".index.json").read_text())
+    index = {name for line in (workdir / "products" / INDEX).read_text().splitlines() for name in json.loads(line)}
     laid = {str(path.relative_to(workdir / "products")) for path in (workdir / "products").rglob("*") if path.is_file()}
     scratch = [str(path) for path in (workdir / "scratch").rglob("*") if path.is_file()]
-    return [*sorted(kept - named), *sorted(laid - set(index) - {".index.json"}), *scratch]
+    return [*sorted(kept - named), *sorted(laid - index - {INDEX}), *scratch]

@@ -20,6 +20,7 @@ import numpy as np
 from astropy.io import fits
 
 from fringeflow.errors import DataError
+from fringeflow.fitscards import Cards
 from fringeflow.fitsplanes import Planes
 from fringeflow_derived import formats, spectral
 from fringeflow_derived.beams import Beam, kelvin_per_jansky
@@ -63,12 +64,12 @@ class FitsCube:
             self._life = life.pop_all()
 
     def _of(self, planes: Planes) -> RawCube:
-        self.header: fits.Header = planes.header
+        self.header: Cards = planes.cards
         self.is_cube = planes.is_cube
         self.shape: Shape = planes.shape
-        self._scale = _Scale.of(planes.hdu.header)
-        self.beams = _beams(planes.hdus, self.shape[0])
-        return RawCube(planes.path, self.shape, _DISK_TYPES[planes.bits], int(planes.hdu.fileinfo()["datLoc"]))
+        self._scale = _Scale.of(planes.stored)
+        self.beams = _beams(planes.hdus, self.shape[0]) if planes.has_more else ()
+        return RawCube(planes.path, self.shape, _DISK_TYPES[planes.bits], planes.offset)
 
     def __enter__(self) -> Self:
         return self
@@ -185,7 +186,7 @@ class _Scale:
     blank: int | None
 
     @classmethod
-    def of(cls, header: fits.Header) -> _Scale:
+    def of(cls, header: Cards) -> _Scale:
         blank = header.get("BLANK") if int(header["BITPIX"]) > 0 else None
         return cls(float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import numpy as np
 from scipy import sparse
 
@@ -17,81 +20,112 @@ _EXCESS = 1.0
 _ROWS_AT_ONCE = 64
 
 
-def spread(scales: Array, ys: Array, xs: Array, shape: tuple[int, int], fwhm: float) -> Array:
-    """Return positive values smoothed with a round Gaussian on every pixel, unmeasured ones having no weight.
+class Places:
+    """Where values were measured in an image; what follows from that alone is worked out once.
 
     Parameters
     ----------
-    scales
-        (rows, columns) at the crossings of `ys` and `xs`; NaN where not measured.
     ys, xs
-        Pixels that are rows and columns of `scales`, ascending.
+        Pixels that are rows and columns of what was measured, ascending: it lies at their crossings.
     shape
         Of the image.
-    fwhm
-        Of the Gaussian, in pixels.
-    """
-    measured = np.isfinite(scales)
-    if not measured.any():
-        return np.full(shape, np.nan)
-    # Sparse products sum in a fixed order, unlike dense ones, which may depend on the number of threads.
-    down, across = (_gaussian(np.arange(n), places, fwhm) for n, places in zip(shape, (ys, xs), strict=True))
-    values = _both(down, np.where(measured, scales, 0.0), across)
-    weights = _both(down, measured.astype(float), across)
-    typical = np.median(scales[measured])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        np.divide(values, weights, out=values)  # in place: images of large cubes are large, too
-    values[weights <= 0] = typical
-    return values
-
-
-def trend(scales: Array, weights: Array, ys: Array, xs: Array, shape: tuple[int, int], box: int, ridge: float) -> Array:
-    """Return the local trend of positive values on every pixel: paraboloids fitted to their logarithms.
-
-    The noise of an interferometer rises steeply towards the edge of the primary beam's response, as the exponential
-    of a paraboloid for a Gaussian one. An average over measurements on one side only falls short of such a rise; a
-    local fit (Cleveland and Devlin 1988, JASA 83, 596) does not.
-
-    Parameters
-    ----------
-    scales, ys, xs, shape
-        As `spread` takes them.
-    weights
-        Of the values.
     box
         Side of the boxes that were measured, in pixels.
-    ridge
-        Holds slopes and curvatures near 0 where too little is measured to tell: the variance of what is fitted over
-        that of slopes within the dispersion of the region.
     """
-    measured = np.isfinite(scales) & (scales > 0)
-    if not measured.any():
-        return np.ones(shape)
-    values, weights = np.log(np.where(measured, scales, 1.0)), np.where(measured, weights, 0.0)
-    nodes = [_nodes(size, max(1, box // 3)) for size in shape]
-    fitted = _fit(values, weights, [ys, xs], nodes, TREND_BOXES * box, ridge)
-    lowest, highest = values[measured].min() - _EXCESS, values[measured].max() + _EXCESS
-    found = _both(
-        _interpolation(shape[0], nodes[0]), np.clip(fitted, lowest, highest), _interpolation(shape[1], nodes[1])
-    )
-    return np.asarray(np.exp(found, out=found))
 
+    def __init__(self, ys: Array, xs: Array, shape: tuple[int, int], box: int) -> None:
+        self._places = (ys, xs)
+        self._shape = shape
+        self._box = box
 
-def _fit(values: Array, weights: Array, places: list[Array], nodes: list[Array], fwhm: float, ridge: float) -> Array:
-    """Return the value at each node of the paraboloid that fits best around it."""
-    down, across = (
-        [_gaussian(to, start, fwhm, power) for power in range(5)] for to, start in zip(nodes, places, strict=True)
-    )
-    found = np.zeros((len(nodes[0]), len(nodes[1])))
-    for start in range(0, len(found), _ROWS_AT_ONCE):
-        part = np.s_[start : start + _ROWS_AT_ONCE]
-        moments = {(a, b): _both(down[a][part], weights, across[b]) for a in range(5) for b in range(5) if a + b <= 4}
-        right = np.stack([_both(down[a][part], weights * values, across[b]) for a, b in _POWERS], axis=-1)
-        left = np.stack([np.stack([moments[a + c, b + d] for a, b in _POWERS], -1) for c, d in _POWERS], -1)
-        total = np.maximum(moments[0, 0], np.finfo(float).tiny)[..., np.newaxis]
-        left = left / total[..., np.newaxis] + np.diag([1e-12] + [ridge] * 5)
-        found[part] = np.linalg.solve(left, (right / total)[..., np.newaxis])[..., 0, 0]
-    return found
+    def spread(self, scales: Array) -> Array:
+        """Return positive values smoothed with a round Gaussian, a box wide, on every pixel.
+
+        `scales` are (rows, columns), NaN where not measured: those have no weight.
+        """
+        measured = np.isfinite(scales)
+        if not measured.any():
+            return np.full(self._shape, np.nan)
+        # Sparse products sum in a fixed order, unlike dense ones, which may depend on the number of threads.
+        down, across = self._smoothing
+        values = _both(down, np.where(measured, scales, 0.0), across)
+        weights = _both(down, measured.astype(float), across)
+        typical = np.median(scales[measured])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            np.divide(values, weights, out=values)  # in place: images of large cubes are large, too
+        values[weights <= 0] = typical
+        return values
+
+    def trend(self, scales: Array, weights: Array, ridge: float) -> Array:
+        """Return the local trend of positive values on every pixel: paraboloids fitted to their logarithms.
+
+        The noise of an interferometer rises steeply towards the edge of the primary beam's response, as the exponential
+        of a paraboloid for a Gaussian one. An average over measurements on one side only falls short of such a rise; a
+        local fit (Cleveland and Devlin 1988, JASA 83, 596) does not.
+
+        Parameters
+        ----------
+        scales
+            As `spread` takes them.
+        weights
+            Of the values.
+        ridge
+            Holds slopes and curvatures near 0 where too little is measured to tell: the variance of what is fitted over
+            that of slopes within the dispersion of the region.
+        """
+        measured = np.isfinite(scales) & (scales > 0)
+        if not measured.any():
+            return np.ones(self._shape)
+        values, weights = np.log(np.where(measured, scales, 1.0)), np.where(measured, weights, 0.0)
+        fitted = self._fit(values, weights, ridge)
+        lowest, highest = values[measured].min() - _EXCESS, values[measured].max() + _EXCESS
+        down, across = self._interpolations
+        found = _both(down, np.clip(fitted, lowest, highest), across)
+        return np.asarray(np.exp(found, out=found))
+
+    def _fit(self, values: Array, weights: Array, ridge: float) -> Array:
+        """Return the value at each node of the paraboloid that fits best around it."""
+        parts, across = self._neighbourhoods
+        found = []
+        for down in parts:
+            moments = {(a, b): both for a in range(5) for b, both in enumerate(_all(down[a], weights, across[: 5 - a]))}
+            first = {a: down[a] @ (weights * values) for a in range(3)}
+            right = np.stack([(across[b] @ first[a].T).T for a, b in _POWERS], axis=-1)
+            left = np.stack([np.stack([moments[a + c, b + d] for a, b in _POWERS], -1) for c, d in _POWERS], -1)
+            total = np.maximum(moments[0, 0], np.finfo(float).tiny)[..., np.newaxis]
+            left = left / total[..., np.newaxis] + np.diag([1e-12] + [ridge] * 5)
+            found.append(np.linalg.solve(left, (right / total)[..., np.newaxis])[..., 0, 0])
+        return np.concatenate(found)
+
+    @cached_property
+    def _nodes(self) -> tuple[Array, Array]:
+        down, across = (_nodes(size, max(1, self._box // 3)) for size in self._shape)
+        return down, across
+
+    @cached_property
+    def _smoothing(self) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """Weights (image, places) of a smoothing, along both axes."""
+        down, across = (
+            _gaussian(np.arange(size), places, self._box)
+            for size, places in zip(self._shape, self._places, strict=True)
+        )
+        return down, across
+
+    @cached_property
+    def _interpolations(self) -> tuple[sparse.csr_array, sparse.csr_array]:
+        down, across = (_interpolation(*both) for both in zip(self._shape, self._nodes, strict=True))
+        return down, across
+
+    @cached_property
+    def _neighbourhoods(self) -> tuple[list[list[sparse.csr_array]], list[sparse.csr_array]]:
+        """Weights (nodes, places) by power of the distance: of some rows at a time, and of all columns."""
+        fwhm = TREND_BOXES * self._box
+        (rows, columns), (ys, xs) = self._nodes, self._places
+        parts = [
+            [_gaussian(rows[start : start + _ROWS_AT_ONCE], ys, fwhm, power) for power in range(5)]
+            for start in range(0, len(rows), _ROWS_AT_ONCE)
+        ]
+        return parts, [_gaussian(columns, xs, fwhm, power) for power in range(5)]
 
 
 def _nodes(size: int, step: int) -> Array:
@@ -123,6 +157,11 @@ def _interpolation(size: int, nodes: Array) -> sparse.csr_array:
             if i != j:
                 weights[:, i] *= (pixels - at[:, j]) / (at[:, i] - at[:, j])
     return sparse.csr_array((weights.ravel(), columns.ravel(), np.arange(0, 4 * size + 1, 4)), shape=(size, len(nodes)))
+
+
+def _all(down: sparse.csr_array, values: Array, across: Sequence[sparse.csr_array]) -> list[Array]:
+    first = (down @ values).T
+    return [np.asarray((one @ first).T) for one in across]
 
 
 def _both(down: sparse.csr_array, values: Array, across: sparse.csr_array) -> Array:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-from astropy import units, wcs
+from astropy import units
 from astropy.io import fits
 
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
@@ -37,7 +37,7 @@ def to_plain(path: Path, folder: Path) -> Path:
         _from_casa(path, out)
         return out
     with Planes(path) as planes:
-        write_cube(out, planes.header, planes, planes.shape if planes.is_cube else planes.shape[1:])
+        write_cube(out, planes.cards, planes, planes.shape if planes.is_cube else planes.shape[1:])
         tables = [hdu for hdu in planes.hdus if hdu.name == "BEAMS"]
         for table in tables:
             fits.append(out, table.data, table.header)
@@ -86,6 +86,7 @@ def _fetch(base: str, key: str, out: Path) -> None:
 
 def _from_casa(path: Path, out: Path) -> None:
     """Write a CASA image with all its axes."""
+    from astropy import wcs
     from casa_formats_io import coordsys_to_astropy_wcs, getdesc, image_to_dask
 
     if not (path / "table.dat").is_file():

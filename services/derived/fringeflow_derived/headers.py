@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from astropy.io import fits
-
+from fringeflow.fitscards import Cards
 from fringeflow_derived.beams import Beam
 from fringeflow_derived.cubes import FitsCube
 
-Stamp: TypeAlias = Callable[[fits.Header, Mapping[str, Any]], None]
+Stamp: TypeAlias = Callable[[Cards, Mapping[str, Any]], None]
 """Adds to a header where the product comes from; is told the parameters that were really used."""
 
 _MAP_CARDS = (
@@ -23,15 +22,13 @@ _CELESTIAL = re.compile(r"(CTYPE|CRVAL|CDELT|CRPIX|CUNIT|CROTA)[12]|(PC|CD)[12]_
 _STALE = ("BEAM", "DATE", "CASAMBM")
 
 
-def no_stamp(header: fits.Header, parameters: Mapping[str, Any]) -> None:
+def no_stamp(header: Cards, parameters: Mapping[str, Any]) -> None:
     """Add nothing: for products made by hand."""
 
 
-def of_cube(cube: FitsCube, btype: str | None = None, bunit: str | None = None) -> fits.Header:
+def of_cube(cube: FitsCube, btype: str | None = None, bunit: str | None = None) -> Cards:
     """Return the header of a cube on the grid of `cube`, of another type and unit if given."""
-    header = cube.header.copy(strip=True)
-    for name in _STALE:
-        header.remove(name, ignore_missing=True, remove_all=True)
+    header = cube.header.only(lambda keyword: keyword not in _STALE)
     if btype is not None:
         header["BTYPE"] = btype
     if bunit is not None:
@@ -39,12 +36,12 @@ def of_cube(cube: FitsCube, btype: str | None = None, bunit: str | None = None) 
     return header
 
 
-def of_mask(cube: FitsCube) -> fits.Header:
+def of_mask(cube: FitsCube) -> Cards:
     """Return the header of a mask on the grid of `cube`."""
     return of_cube(cube, btype="Mask", bunit=" ")
 
 
-def with_beam(header: fits.Header, old: Beam, new: Beam) -> fits.Header:
+def with_beam(header: Cards, old: Beam, new: Beam) -> Cards:
     """Set the beam and, as Kelvin per Jy/beam go with it, JYTOK (derived specification, W8)."""
     header["BMAJ"] = (new.major_arcsec / 3600, "[deg]")
     header["BMIN"] = (new.minor_arcsec / 3600, "[deg]")
@@ -55,12 +52,9 @@ def with_beam(header: fits.Header, old: Beam, new: Beam) -> fits.Header:
     return header
 
 
-def of_image(cube: FitsCube, btype: str, bunit: str) -> fits.Header:
+def of_image(cube: FitsCube, btype: str, bunit: str) -> Cards:
     """Return the header of an image on the celestial grid of `cube` (derived specification, section 9.6)."""
-    header = fits.Header()
-    for card in cube.header.cards:
-        if card.keyword in _MAP_CARDS or _CELESTIAL.fullmatch(card.keyword):
-            header.append(card)
+    header = cube.header.only(lambda keyword: keyword in _MAP_CARDS or bool(_CELESTIAL.fullmatch(keyword)))
     if "WCSAXES" in header:
         header["WCSAXES"] = 2
     header["BUNIT"] = bunit
@@ -68,16 +62,16 @@ def of_image(cube: FitsCube, btype: str, bunit: str) -> fits.Header:
     return header
 
 
-def of_map(image: FitsCube, btype: str, bunit: str, **cards: Any) -> fits.Header:
+def of_map(image: FitsCube, btype: str, bunit: str, **cards: Any) -> Cards:
     """Return the header of an image on the grid of another, with its beam and channel width, and further `cards`."""
     header = of_image(image, btype, bunit)
     if "CHANWDTH" in image.header:
-        header["CHANWDTH"] = (image.header["CHANWDTH"], image.header.comments["CHANWDTH"])
+        header["CHANWDTH"] = (image.header["CHANWDTH"], image.header.comment("CHANWDTH"))
     header.update(cards)
     return header
 
 
-def of_shuffled(cube: FitsCube) -> fits.Header:
+def of_shuffled(cube: FitsCube) -> Cards:
     """Return the header of a cube whose spectra lie at velocity 0 in channel n//2 (derived specification, 12.6).
 
     The spectral axis is one of radio velocity, whatever it was, unless it was one of optical velocity.
@@ -92,7 +86,7 @@ def of_shuffled(cube: FitsCube) -> fits.Header:
     return header
 
 
-def of_moment(cube: FitsCube, btype: str, bunit: str, comments: tuple[str, ...] = ()) -> fits.Header:
+def of_moment(cube: FitsCube, btype: str, bunit: str, comments: tuple[str, ...] = ()) -> Cards:
     """Return the header of a moment map."""
     header = of_image(cube, btype, bunit)
     unit = str(cube.header.get("CUNIT3", "m/s")).strip()

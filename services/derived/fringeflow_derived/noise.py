@@ -131,6 +131,7 @@ class Samples:
         self._samples = CodedSamples(source, self._stride, rows, cores)
         self._footprint = self._samples.footprint
         self._centres = self._find_centres()
+        self._places = fields.Places(*self._centres[:2], self._footprint.shape, self._box)
 
     def estimate(
         self,
@@ -190,12 +191,11 @@ class Samples:
     def _fill(self, scales: Array, counts: Array) -> Array:
         """Return scales of boxes smoothed on every pixel."""
         ys, xs, _ = self._centres
-        height, width = self._footprint.shape
         if not self.options.follows_trend:
-            return fields.spread(scales, ys, xs, (height, width), self._box)
+            return self._places.spread(scales)
         ridge = _RIDGE_OF_ONE_CHANNEL / self.shape[0]
-        trend = fields.trend(scales, counts, ys, xs, (height, width), self._box, ridge)
-        trend *= fields.spread(scales / trend[np.ix_(ys, xs)], ys, xs, (height, width), self._box)
+        trend = self._places.trend(scales, counts, ridge)
+        trend *= self._places.spread(scales / trend[np.ix_(ys, xs)])
         return trend
 
     def _spectrum(self, image: Array, spectrum: Array) -> Array:

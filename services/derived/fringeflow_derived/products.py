@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from astropy.io import fits
 
 from fringeflow.errors import DataError
+from fringeflow.fitscards import Cards
 from fringeflow.fitsio import write_cube
 from fringeflow_derived import headers, packed
 from fringeflow_derived.cubes import FitsCube
@@ -83,9 +83,11 @@ def noise(
     return facts
 
 
-def write_rho(header: fits.Header, rho: Sequence[float]) -> None:
+def write_rho(header: Cards, rho: Sequence[float]) -> None:
     """Say in the header of a noise cube how its channels are correlated, in place of what it says."""
-    header.remove(f"{RHO_CARD}*", ignore_missing=True, remove_all=True)
+    for name in list(header):
+        if name.startswith(RHO_CARD):
+            header.remove(name)
     for lag, value in enumerate(rho):
         if lag:
             header[f"{RHO_CARD}{lag}"] = (value, f"noise correlation of channels {lag} apart")

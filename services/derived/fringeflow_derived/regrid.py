@@ -88,7 +88,7 @@ def _positions(other: FitsCube, grid: FitsCube) -> Iterator[tuple[int, Array, Ar
     _, height, width = grid.shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wcs.FITSFixedWarning)
-        ours, theirs = wcs.WCS(grid.header).celestial, wcs.WCS(other.header).celestial
+        ours, theirs = wcs.WCS(grid.header.header()).celestial, wcs.WCS(other.header.header()).celestial
     step = max(1, _PIXELS_AT_ONCE // width)
     for start in range(0, height, step):
         y, x = np.mgrid[start : min(start + step, height), 0:width]

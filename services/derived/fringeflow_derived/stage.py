@@ -7,10 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from astropy.io import fits
-
 from fringeflow import fitsio, names, software
 from fringeflow.errors import DataError
+from fringeflow.fitscards import Cards
 from fringeflow.jobs.order import Job, Order
 from fringeflow_derived import convolved, flat, kinds, maps, prior, products, shuffled, vfield
 from fringeflow_derived.convolved import ConvolveOptions
@@ -216,7 +215,7 @@ def _options(kind: type[_Options], order: Order, key: str) -> _Options:
 def _stamp(order: Order) -> Stamp:
     """Return what writes an order's provenance into a header (derived specification, section 15)."""
 
-    def stamp(header: fits.Header, parameters: Mapping[str, Any]) -> None:
+    def stamp(header: Cards, parameters: Mapping[str, Any]) -> None:
         own = software.versions(_SOFTWARE)
         parents = {name: unit for unit, files in order.inputs.items() for name in files}
         fitsio.provenance(

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 
 import numpy as np
-from astropy.io import fits
 
+from fringeflow.fitscards import Cards
 from fringeflow_derived.sources import Array
 
 
@@ -52,7 +52,7 @@ def thinned(plane: Array, step: int) -> Array:
     return plane[step // 2 :: step, step // 2 :: step]
 
 
-def thin_header(header: fits.Header, step: int) -> None:
+def thin_header(header: Cards, step: int) -> None:
     """Change the celestial grid of a header to that of `thinned` images, in place."""
     if step == 1:
         return

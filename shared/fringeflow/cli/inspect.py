@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import json
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fringeflow.cli.console import console
 from fringeflow.cli.keys_json import jsonable, project_as_data
 from fringeflow.cli.plan import write_json, write_tree
+from fringeflow.collecting import no_garbage
 from fringeflow.graph.build import Selection
 from fringeflow.keys.model import Project
 from fringeflow.keys.problems import Problem
@@ -54,24 +53,16 @@ def keys(master_key: Path, *, as_json: bool, lenient: bool) -> int:
 
 def plan(master_key: Path, *, workdir: Path | None, as_json: bool) -> int:
     """Print every unit of a project and its state."""
-    with _keeping_all():
+    with no_garbage():
         project = load_or_raise(master_key)
         passage = Passage(project, Selection(), None if workdir is None else Workdir(workdir))
+        # What reads a store has threads, which cannot be shared out among processes.
+        cores = len(os.sched_getaffinity(0)) if workdir is None else 1
         if as_json:
-            write_json(passage, sys.stdout)
+            write_json(passage, sys.stdout, cores=cores)
         else:
-            write_tree(passage, console())
+            write_tree(passage, console(), cores=cores)
     return 0
-
-
-@contextmanager
-def _keeping_all() -> Iterator[None]:
-    """Spare the search for garbage in a hundred thousand units that are all still in use: a third of the time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def said(problem: Problem) -> Text:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from fringeflow.cli.inorder import in_order
 from fringeflow.cli.keys_json import jsonable
 from fringeflow.graph.model import Graph, Need, Unit
 from fringeflow.graph.stages import STAGES
@@ -38,29 +39,32 @@ class Planned(Protocol):
         ...
 
 
-def write_json(planned: Planned, out: TextIO) -> None:
-    """Write units and notes as JSON."""
+def write_json(planned: Planned, out: TextIO, *, cores: int = 1) -> None:
+    """Write units and notes as JSON; `cores` targets are worked at at once (see `in_order`)."""
     values: dict[str, str] = {}
+
+    def listed(target: str) -> tuple[list[str], list[str]]:
+        graph = planned.graph(target)
+        texts = _Texts(graph, values)
+        return [texts.of_unit(unit) for unit in planned.units(target)], graph.notes
+
     notes: list[str] = []
     out.write('{\n "units": ')
     between = "["
-    for target in planned.targets:
-        graph = planned.graph(target)
-        texts = _Texts(graph, values)
-        for unit in planned.units(target):
-            out.write(f"{between}\n  {texts.of_unit(unit)}")
+    for units, of_target in in_order(listed, planned.targets, cores):
+        for text in units:
+            out.write(f"{between}\n  {text}")
             between = ","
-        notes += graph.notes
+        notes += of_target
     out.write("[]" if between == "[" else "\n ]")
     out.write(f',\n "notes": {_list_of(notes, level=1)}\n}}\n')
 
 
-def write_tree(planned: Planned, out: Console) -> None:
-    """Write units by target and stage, then notes and counts; no line is folded."""
-    notes: list[str] = []
-    counts = dict.fromkeys(STAGES, 0)
+def write_tree(planned: Planned, out: Console, *, cores: int = 1) -> None:
+    """Write units by target and stage, then notes and counts; no line is folded. `cores` as in `write_json`."""
     styles = {name: _codes(out, style) for name, style in _STYLES.items()}
-    for target in planned.targets:
+
+    def drawn(target: str) -> tuple[str, list[int], list[str]]:
         graph = planned.graph(target)
         states = _States(graph)
         branches: dict[str, list[str]] = {stage: [] for stage in STAGES}
@@ -69,18 +73,23 @@ def write_tree(planned: Planned, out: Console) -> None:
         before, after = styles["target"]
         lines = [f"{before}{target}{after}"]
         for stage, leaves in branches.items():
-            counts[stage] += len(leaves)
             last = stage == STAGES[-1]
             lines.append(f"{'└' if last else '├'}── {stage}")
             stem = "    " if last else "│   "
             lines += [f"{stem}├── {leaf}" for leaf in leaves[:-1]]
             lines += [f"{stem}└── {leaf}" for leaf in leaves[-1:]]
-        out.file.write("\n".join([*lines, ""]))
-        notes += graph.notes
+        return "\n".join([*lines, ""]), list(map(len, branches.values())), graph.notes
+
+    notes: list[str] = []
+    counts = [0] * len(STAGES)
+    for text, of_stages, of_target in in_order(drawn, planned.targets, cores):
+        out.file.write(text)
+        counts = [total + count for total, count in zip(counts, of_stages, strict=True)]
+        notes += of_target
     before, after = styles["note"]
     out.file.writelines(f"{before}note{after} {note}\n" for note in notes)
-    summary = ", ".join(f"{count} {stage}" for stage, count in counts.items())
-    out.file.write(f"{sum(counts.values())} units: {summary}\n")
+    summary = ", ".join(f"{count} {stage}" for stage, count in zip(STAGES, counts, strict=True))
+    out.file.write(f"{sum(counts)} units: {summary}\n")
 
 
 class _States:

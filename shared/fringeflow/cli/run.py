@@ -23,6 +23,7 @@ from fringeflow.cli.progress import Display
 from fringeflow.embedded import EmbeddedRun, Outcome
 from fringeflow.errors import DataError
 from fringeflow.graph.build import STAGES, Selection
+from fringeflow.jobs.server import ForkServer
 from fringeflow.keys.model import Project
 from fringeflow.keys.profiles import PROFILES, with_profile
 from fringeflow.keys.project import KeysError, load
@@ -44,15 +45,15 @@ class Request:
     profile: str = "standard"
 
 
-def run(master_key: Path, directory: Path, request: Request, *, as_json: bool) -> int:
-    """Make what the keys ask for in `directory`; return 0 only if all of it exists."""
+def run(master_key: Path, directory: Path, request: Request, *, as_json: bool, server: ForkServer | None = None) -> int:
+    """Make what the keys ask for in `directory`, on a fork server begun before; return 0 only if all of it exists."""
     out = console(stderr=as_json)
     project, problems = load(master_key)
     if any(problem.severity == "error" for problem in problems):
         raise KeysError(problems)
     for problem in problems:
         out.print(said(problem))
-    outcome = make(project, directory, request, out)
+    outcome = make(project, directory, request, out, server)
     if as_json:
         json.dump(summary(outcome), sys.stdout, indent=1)
         sys.stdout.write("\n")
@@ -61,7 +62,9 @@ def run(master_key: Path, directory: Path, request: Request, *, as_json: bool) -
     return 0 if outcome.complete else 1
 
 
-def make(project: Project, directory: Path, request: Request, out: Console) -> Outcome:
+def make(
+    project: Project, directory: Path, request: Request, out: Console, server: ForkServer | None = None
+) -> Outcome:
     """Run the services on `project` with a display on `out`."""
     selection = selected(project, request)
     project = with_profile(project, request.profile)
@@ -71,7 +74,7 @@ def make(project: Project, directory: Path, request: Request, out: Console) -> O
     jobs = settings.jobs.model_copy(update={"count": request.jobs} if request.jobs else {})
     with (workdir.logs / "run.log").open("a") as log, Display(out) as display, stopped_by_signals():
         logs.configure("json", settings.log.level, log)
-        outcome = EmbeddedRun(project, workdir, selection, display, jobs=jobs).run(force=request.force)
+        outcome = EmbeddedRun(project, workdir, selection, display, jobs=jobs, server=server).run(force=request.force)
     if request.page:
         page.write(project, workdir, selection)
     return outcome

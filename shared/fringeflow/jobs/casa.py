@@ -31,8 +31,8 @@ def is_installed() -> bool:
     return importlib.util.find_spec("casatasks") is not None
 
 
-def enable(folder: Path) -> None:
-    """Write CASA's site configuration into `folder` and point this process, before its first import of CASA, at it."""
+def site(folder: Path) -> dict[str, str]:
+    """Write CASA's site configuration into `folder`; return the environment in which CASA finds it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "casasiteconfig.py"
     content = _SITE_CONFIG.format(log=str(folder / "casa.log"))
@@ -40,7 +40,12 @@ def enable(folder: Path) -> None:
         draft = config.with_suffix(f".{os.getpid()}")
         draft.write_text(content)
         draft.replace(config)
-    os.environ.update(ONE_THREAD, CASASITECONFIG=str(config.absolute()))
+    return {"CASASITECONFIG": str(config.absolute())}
+
+
+def enable(folder: Path) -> None:
+    """Point this process, before its first import of CASA, at a site configuration in `folder`."""
+    os.environ.update(ONE_THREAD | site(folder))
 
 
 def load() -> None:

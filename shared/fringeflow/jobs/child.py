@@ -40,9 +40,6 @@ from fringeflow.jobs.request import (
 if TYPE_CHECKING:
     from fringeflow.store.base import Store
 
-STAGES = "fringeflow.stages"
-"""The group of entry points that name each stage's function."""
-
 _LEAST_INTERVAL_SECONDS = 0.2
 
 
@@ -183,7 +180,7 @@ def stage(name: str) -> Callable[[Job], None]:
     BugError
         It is not installed, or more than once.
     """
-    found = list(metadata.entry_points(group=STAGES, name=name))
+    found = list(metadata.entry_points(group=software.STAGES, name=name))
     if len(found) != 1:
         raise BugError(f"{len(found)} stages called {name} are installed", remedy=f"install fringeflow-{name}")
     make: Callable[[Job], None] = found[0].load()

@@ -10,32 +10,24 @@ import contextlib
 import multiprocessing
 import os
 import shutil
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import forkserver
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Self
 
 from fringeflow.errors import FringeflowError, UnitFailedError
 from fringeflow.jobs import casa, child, scratch
 from fringeflow.jobs.request import CallRequest, JobRequest, JobResult, Progress, Surroundings, TaskUnit, UnitResult
 from fringeflow.jobs.running import RunningJob
+from fringeflow.jobs.server import ForkServer, Load, environment, without_main
 from fringeflow.store.faults import faults
 from fringeflow.store.settings import StoreSettings
 
 __all__ = ["JobHost", "JobRequest", "JobResult", "Progress", "RunningJob", "TaskUnit", "UnitResult"]
 
-_PRELOAD = "fringeflow.jobs.preload"
-_PRELOAD_CASA = "fringeflow.jobs.preload_casa"
 _WATCH_SECONDS = 0.25
-
-# Arrays are freed and made again all the time. What they leave is kept for the next: to return it to the kernel and be
-# given it back, zeroed, takes a third of the processor time of a job on a small cube.
-_KEEPING_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 _UNTIL_REAPED_SECONDS = (0.01, 0.1, 0.5, 2.0)
 
 
@@ -52,8 +44,12 @@ class JobHost:
         Where the jobs' logs are kept; without it they go with the scratch folder.
     digest_cache
         Folder in which digests of inputs read in place are remembered; without it, for the life of this host.
+    stages
+        Stages that jobs find in memory; None: all. The others are loaded by the job that needs them.
     with_casa
         Whether jobs find CASA in memory; without it the first starts seconds earlier, and one that needs CASA loads it.
+    server
+        The fork server, if it has been begun before.
     """
 
     def __init__(
@@ -63,13 +59,17 @@ class JobHost:
         *,
         log_folder: Path | None = None,
         digest_cache: Path | None = None,
+        stages: Sequence[str] | None = None,
         with_casa: bool = True,
+        server: ForkServer | None = None,
     ) -> None:
         self._root = scratch.absolute()
         self._store = store
         self._logs = log_folder.absolute() if log_folder else None
         self._digest_cache = digest_cache.absolute() if digest_cache else None
-        self._preload = [_PRELOAD, _PRELOAD_CASA] if with_casa else [_PRELOAD]
+        self._stages = stages
+        self._with_casa = with_casa
+        self._server = server
         self._context = multiprocessing.get_context("forkserver")
         self._folder: Path | None = None
         self._life = contextlib.ExitStack()
@@ -87,9 +87,8 @@ class JobHost:
             life.callback(watcher.join)
             life.callback(self._leaving.set)
             life.callback(self._stop_all)
-            self._context.set_forkserver_preload(self._preload)
-            with _server_environment(self._folder), _without_main():
-                forkserver.ensure_running()  # it loads its libraries while the caller goes on
+            server = self._server or ForkServer()  # it loads its libraries while the caller goes on
+            server.tell(Load(self._stages, self._with_casa, casa.site(self._folder / "casa")))
             self._life = life.pop_all()
         return self
 
@@ -154,7 +153,7 @@ class JobHost:
         ours, theirs = multiprocessing.Pipe(duplex=False)
         process = self._context.Process(target=child.main, args=(theirs, request, where), name=name, daemon=True)
         try:
-            with _server_environment(self._folder), _without_main():
+            with environment(casa.site(self._folder / "casa")), without_main():  # for a server that must be replaced
                 _begin(process)
         except OSError as error:
             ours.close()
@@ -191,31 +190,6 @@ def _begin(process: ForkServerProcess) -> None:
         except ConnectionRefusedError:
             time.sleep(seconds)
     return process.start()
-
-
-@contextlib.contextmanager
-def _server_environment(folder: Path) -> Iterator[None]:
-    """Let a fork server that is started now find its environment, and leave this process as it was."""
-    before = dict(os.environ)
-    try:
-        casa.enable(folder / "casa")
-        os.environ.update(_KEEPING_MEMORY)
-        yield
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep multiprocessing from importing this program's main module again in every child: jobs do not need it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _not_started(name: str, error: OSError) -> FringeflowError:

@@ -11,16 +11,18 @@ from contextlib import suppress
 from importlib import import_module, metadata
 
 from fringeflow import software
+from fringeflow.collecting import no_garbage
 from fringeflow.jobs import child
 from fringeflow.jobs.kernel import die_with_parent
+from fringeflow.jobs.server import Load, Question
 
 _LIBRARIES = (
     "numpy",
     "astropy.io.fits",
-    "astropy.wcs",
     "scipy.ndimage",
     "scipy.fft",
     "scipy.special",
+    "scipy.sparse.csgraph",
     "obstore",
     "zstandard",
     "fringeflow.jobs.inputs",
@@ -30,14 +32,25 @@ _LIBRARIES = (
 
 SERVER_PID = os.getpid()
 
-die_with_parent()
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
+
+def _load() -> Load:
+    """Load what every job needs, and then what this server is told to; return what that was."""
+    question = Question()
     # What cannot be imported must not end the server: the job that needs it will say so itself.
-    for _name in _LIBRARIES:
+    for name in _LIBRARIES:
         with suppress(Exception):
-            import_module(_name)
-    for _name in metadata.entry_points(group=child.STAGES).names:
-        with suppress(Exception):
-            child.stage(_name)
-software.installed()
+            import_module(name)
+    software.installed()
+    load = question.answer()
+    os.environ.update(load.environment)
+    for stage in metadata.entry_points(group=software.STAGES).names:
+        if load.stages is None or stage in load.stages:
+            with suppress(Exception):
+                child.stage(stage)
+    return load
+
+
+die_with_parent()
+with warnings.catch_warnings(), no_garbage():
+    warnings.simplefilter("ignore")
+    LOAD = _load()

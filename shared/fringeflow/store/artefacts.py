@@ -72,7 +72,7 @@ def _upload(store: Store, below: str, name: str, path: Path, own: Path | None) -
         return Artefact(name=name, kind="directory", key=stored.key, size=stored.size, sha256=stored.sha256)
     key = f"{below}/{digest[:16]}/{name}"
     size = path.stat().st_size
-    if own is None or not _is_below(path, own) or not store.link_file(path, key):
+    if own is None or not _is_below(path, own) or not store.link_file(path, key, sha256=digest):
         stored = store.put_file(path, key, create=True)
         if stored.sha256 != digest:
             raise CorruptInputError(f"{path} changed while it was being stored")

@@ -162,8 +162,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def link_file(self, path: Path, key: str) -> bool:
-        """Take a file that nobody will write to again as an object without copying it; False where that cannot be."""
+    def link_file(self, path: Path, key: str, *, sha256: str | None = None) -> bool:
+        """Take a file that nobody will write to again as an object without copying it; False where that cannot be.
+
+        `sha256` is its digest, if that is known.
+        """
 
     @abstractmethod
     def local_path(self, key: str) -> Path | None:

@@ -89,7 +89,7 @@ class BucketStore(Store):
                 raise
         return True
 
-    def link_file(self, path: Path, key: str) -> bool:  # noqa: ARG002 - a bucket has no links
+    def link_file(self, path: Path, key: str, *, sha256: str | None = None) -> bool:  # noqa: ARG002 - a bucket has no links
         """Return False: a bucket has no links."""
         return False
 

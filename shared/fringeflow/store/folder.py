@@ -1,7 +1,8 @@
 """A store in a local folder: an object is a file, made under a draft name and then given its own.
 
 Drafts end in ``#<digits>``; listings do not show them. A writer keeps its draft open until it has its name, so that
-`FolderStore.sweep` can tell the drafts of the dead from those of the living.
+`FolderStore.sweep` can tell the drafts of the dead from those of the living. An object's digest is noted at its file,
+with size and time of change: as long as those are the same, it is not read only to be checked.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fringeflow.store.base import Digesting, Store, checked, exhaust, read_block
 from fringeflow.store.faults import corrupt, faults
 
 _DRAFT = re.compile(r"#\d+$")
+_SEAL = "user.fringeflow.sha256"
 _UNKNOWN_AGE_SECONDS = 3600.0
 
 
@@ -69,7 +71,7 @@ class FolderStore(Store):
                         break
                     folder.rmdir()
 
-    def link_file(self, path: Path, key: str) -> bool:
+    def link_file(self, path: Path, key: str, *, sha256: str | None = None) -> bool:
         """Take a file as an object (see `Store.link_file`); it is made read-only."""
         target = self.root / checked(key)
         with faults(key, self.place):
@@ -82,6 +84,8 @@ class FolderStore(Store):
                 if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                     return False
                 raise
+            if sha256 is not None:
+                _seal(target, sha256)
             target.chmod(0o444)
         return True
 
@@ -93,11 +97,14 @@ class FolderStore(Store):
         if not _linked(source, path):
             super().get_file(key, path, sha256=sha256)
             return
-        content = Digesting(read_blocks(source) if sha256 is not None else ())
+        if sha256 is None or _sealed(source) == sha256:
+            return
+        content = Digesting(read_blocks(source))
         exhaust(content)
-        if sha256 not in (None, content.sha256):
+        if content.sha256 != sha256:
             path.unlink()
-            raise corrupt(str(source), content.sha256, str(sha256))
+            raise corrupt(str(source), content.sha256, sha256)
+        _seal(source, sha256)
 
     def local_path(self, key: str) -> Path | None:
         """Return the path of an object."""
@@ -128,6 +135,26 @@ def _new_file(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _seal(path: Path, sha256: str) -> None:
+    """Note the digest of a file at it, where the file system can and the file may be changed."""
+    with suppress(OSError):
+        os.setxattr(path, _SEAL, f"{_state(path)} {sha256}".encode())
+
+
+def _sealed(path: Path) -> str | None:
+    """Return the digest that was noted at a file, if the file is still what it was."""
+    try:
+        state, _, sha256 = os.getxattr(path, _SEAL).decode().rpartition(" ")
+    except OSError:
+        return None
+    return sha256 if state == _state(path) else None
+
+
+def _state(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 def _linked(source: Path, path: Path) -> bool:

@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from fringeflow.errors import DataError
+from fringeflow.fitscards import Cards
 from fringeflow.fitsio import write_cube
 from fringeflow_derived import spectral
 from fringeflow_derived.beams import Beam, kelvin_per_jansky
@@ -85,7 +85,7 @@ def _converted(source: FitsCube, out: Path, stamp: Stamp) -> dict[str, Any]:
     return facts | {"finite": seen.finite, "peak_k": seen.peak if seen.finite else None}
 
 
-def _header(source: FitsCube) -> fits.Header:
+def _header(source: FitsCube) -> Cards:
     """Return the cube's header with everything said that may be left unsaid."""
     header = source.header.copy()
     for name in ("BEAM", "CASAMBM", "DATE"):
@@ -103,7 +103,7 @@ def _header(source: FitsCube) -> fits.Header:
     return header
 
 
-def _plain_matrix(header: fits.Header) -> None:
+def _plain_matrix(header: Cards) -> None:
     """Put CDELT, and PC where axes are turned, in the place of a CD matrix."""
     entries = {(i, j): float(header.get(f"CD{i}_{j}", 0.0)) for i in (1, 2, 3) for j in (1, 2, 3)}
     if not any(entries.values()):

@@ -12,9 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from astropy.io import fits
-
 from fringeflow import fitsio, names, software
+from fringeflow.fitscards import Cards
 from fringeflow_derived.quick import work
 from fringeflow_derived.quick.record import digest_of
 from fringeflow_derived.quick.wanted import Resolution, Wanted
@@ -70,7 +69,7 @@ class Stamp:
     key: str
     sources: Mapping[str, str]
 
-    def __call__(self, header: fits.Header, parameters: Mapping[str, Any]) -> None:
+    def __call__(self, header: Cards, parameters: Mapping[str, Any]) -> None:
         """Add it."""
         own = software.versions(_SOFTWARE)
         fitsio.provenance(

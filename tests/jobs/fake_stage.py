@@ -194,3 +194,8 @@ def note_and_sleep(note: Path, progress: Callable[[str, float | None], None]) ->
     note.write_text("begun")
     progress(f"{os.getpid()} {os.getppid()}", None)
     time.sleep(60)
+
+
+def modules() -> list[str]:
+    """Return what is imported in a job."""
+    return sorted(sys.modules)

@@ -47,7 +47,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._asking: socket.socket | None = None
         multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOAD))
-        name = f"fringeflow-{uuid.uuid4().hex}"
+        name = f"fringeflow-{os.getpid()}-{uuid.uuid4().hex}"
         asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         asking.settimeout(_PATIENCE_SECONDS)
         asking.bind(f"\0{name}")  # in no folder: there is nothing to clear away
@@ -73,11 +73,16 @@ class Question:
     def __init__(self) -> None:
         self._channel: socket.socket | None = None
         name = os.environ.pop(ASK, None)
-        if name is not None:
-            channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            with contextlib.suppress(OSError):
-                channel.connect(f"\0{name}")
-                self._channel = channel
+        if name is None:
+            return
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            channel.connect(f"\0{name}")
+        except OSError:  # it waits no more, or it is gone
+            if name.split("-")[1] != str(os.getppid()):
+                sys.exit(0)
+        else:
+            self._channel = channel
 
     def answer(self) -> Load:
         """Wait for the answer; a program that is gone gives none, and this one ends."""

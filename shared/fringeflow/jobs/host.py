@@ -155,7 +155,7 @@ class JobHost:
         try:
             with environment(casa.site(self._folder / "casa")), without_main():  # for a server that must be replaced
                 _begin(process)
-        except OSError as error:
+        except (OSError, EOFError) as error:
             ours.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise _not_started(name, error) from error
@@ -187,10 +187,10 @@ def _begin(process: ForkServerProcess) -> None:
     for seconds in _UNTIL_REAPED_SECONDS:
         try:
             return process.start()
-        except ConnectionRefusedError:
+        except (ConnectionError, EOFError):  # it may have heard of the job, and died before it made it
             time.sleep(seconds)
     return process.start()
 
 
-def _not_started(name: str, error: OSError) -> FringeflowError:
+def _not_started(name: str, error: Exception) -> FringeflowError:
     return UnitFailedError(f"{name} could not be started: {error}", kind="transient")

@@ -65,12 +65,7 @@ class ProductTree:
 
     def index(self) -> dict[str, Row]:
         """Return the files laid out so far: path below the tree -> unit and work key."""
-        path = self.folder / INDEX
-        found: dict[str, Row] = {}
-        for line in path.read_text().splitlines() if path.exists() else []:
-            with suppress(ValueError):  # cut short when a run was killed: the file is laid out again
-                found |= json.loads(line)
-        return found
+        return read_index(self.folder)
 
     def _path(self, unit: UnitId, name: str) -> Path:
         return self.folder / unit.stage / self._project.targets[unit.target].directory / name
@@ -108,6 +103,16 @@ class ProductTree:
         draft.write_text("".join(f"{json.dumps({name: row})}\n" for name, row in sorted(index.items())))
         draft.replace(self.folder / INDEX)
         self._recorded = dict(index)
+
+
+def read_index(folder: Path) -> dict[str, Row]:
+    """Return the files laid out in the product tree below `folder`: path below it -> unit and work key."""
+    path = folder / INDEX
+    found: dict[str, Row] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with suppress(ValueError):  # cut short when a run was killed: the file is laid out again
+            found |= json.loads(line)
+    return found
 
 
 def products(manifest: Manifest) -> list[Artefact]:

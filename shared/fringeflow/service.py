@@ -99,10 +99,12 @@ class Service:
         self._maker.stop(grace_seconds)
 
     def _step(self) -> bool:
+        # A core that has become free waits for no manifest; but while store or broker are away nothing new is begun.
+        began = self._failures == 0 and not self.leaving and self._maker.take()
         took_events = self.world.dispatches and not self.leaving and self._dispatcher.step()
         settled = self._maker.settle()
         took_tasks = not self.leaving and self._maker.take()
-        return took_events or settled or took_tasks
+        return began or took_events or settled or took_tasks
 
     def _rest(self, error: TransientError) -> None:
         seconds = min(_FIRST_REST_SECONDS * 2**self._failures, _LONGEST_REST_SECONDS)

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from fringeflow.layout import INDEX
+from fringeflow.layout import INDEX, read_index
 from tests.e2e.conftest import Finished
 from tests.e2e.galaxy import Galaxy, fringeflow, products, run
 
@@ -131,7 +131,7 @@ def strays(workdir: Path) -> list[str]:
     manifests = [json.loads(path.read_text()) for path in (store / "manifests").rglob("*.json")]
     named = {output["key"] for manifest in manifests for output in manifest["outputs"]}
     kept = {str(path.relative_to(store)) for path in (store / "artefacts").rglob("*") if path.is_file()}
-    index = {name for line in (workdir / "products" / INDEX).read_text().splitlines() for name in json.loads(line)}
+    index = set(read_index(workdir / "products"))
     laid = {str(path.relative_to(workdir / "products")) for path in (workdir / "products").rglob("*") if path.is_file()}
     scratch = [str(path) for path in (workdir / "scratch").rglob("*") if path.is_file()]
     return [*sorted(kept - named), *sorted(laid - index - {INDEX}), *scratch]

@@ -83,6 +83,17 @@ def test_scales_are_rounded_to_pixels(rounding, pixels):
     assert stage.scales.pixels == pixels
 
 
+def test_a_threshold_is_of_all_scales_alike_but_in_the_profile_of_the_reference(make_project):
+    def choice(wanted):
+        recipe = recipe_of(wanted, "disc", "7m", "co").multiscale
+        stage = clean_stage(recipe.model_dump(), {"cell_arcsec": "0.5", "imsize": [256, 256]}, signal_only=False)
+        return recipe.scale_threshold, stage.scales.alike
+
+    assert choice(make_project()) == ("alike", True)
+    assert choice(with_profile(make_project(), "reference")) == ("biased", False)
+    assert choice(make_project(overrides={"scale_threshold": "'biased'"})) == ("biased", False)
+
+
 def test_continuum_has_the_mask_levels_of_lines_and_its_own_products(make_project, make_graph):
     for product in ("co", "cont"):
         mask = recipe_of(make_project(), "disc", "7m", product).mask

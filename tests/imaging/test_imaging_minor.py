@@ -75,6 +75,45 @@ def test_extended_emission_takes_few_components_of_its_size(psf):
     assert np.abs(wide - sky).max() < 0.3 * np.abs(points - sky).max()
 
 
+@pytest.mark.parametrize("bias", [0.0, 0.6, 0.9])
+def test_a_threshold_is_of_every_scale_alike_whatever_is_preferred(psf, bias):
+    """Faint wide emission: a preference for small components must not leave it at a multiple of the threshold."""
+    rng = np.random.default_rng(2)
+    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    sky[44, 50] = 6.0
+    sky = convolve(sky, component(14)) + convolve(sky, component(8))
+    image = seen(sky + 0.01 * rng.normal(size=sky.shape), psf)
+    everywhere = np.ones((SIZE, SIZE), dtype=bool)
+    sizes, threshold = (0, 4, 9, 14), 0.15
+    fair = Cleaner(psf, everywhere, Scales(sizes, 0.0))  # without a preference heights are significances
+    left = {}
+    for alike in (True, False):
+        model, _ = Cleaner(psf, everywhere, Scales(sizes, bias, alike=alike)).run(image, DEEP, threshold)
+        left[alike] = fair.peak(image - seen(model, psf))
+    assert left[True] == pytest.approx(threshold, rel=0.1)
+    if bias:
+        assert left[False] > 1.3 * left[True]
+    else:
+        assert left[False] == left[True]
+
+
+def test_what_only_stands_out_at_a_large_scale_is_not_made_of_points(psf):
+    """Else a preference for points would have the noise cleaned wherever wide emission is above the threshold."""
+    sky = np.zeros((SIZE, SIZE), dtype=np.float32)
+    sky[48, 48] = 20.0
+    image = seen(convolve(sky, component(14)), psf)
+    everywhere = np.ones((SIZE, SIZE), dtype=bool)
+    threshold = 1.1 * float(np.abs(image).max())
+    assert Cleaner(psf, everywhere).run(image, DEEP, threshold)[1] == 0
+    wide = Cleaner(psf, everywhere, Scales((0, 14), 0.9, alike=True))
+    assert wide.peak(image) > 1.3 * threshold
+    taken = np.zeros_like(wide.weight)
+    model, count = wide.run(image, DEEP, threshold, taken)
+    assert count > 0
+    assert not taken[0].any()
+    assert wide.peak(image - seen(model, psf)) == pytest.approx(threshold, rel=0.1)
+
+
 def test_components_stay_inside_the_mask(psf):
     sky = np.zeros((SIZE, SIZE), dtype=np.float32)
     sky[48, 30], sky[48, 70] = 1.0, 2.0

@@ -115,3 +115,13 @@ def test_blocks_fit_into_the_memory_or_are_single_channels(pixels):
 def test_the_demonstration_cube_is_two_blocks():
     per_block = sizes.channels_per_block(256 * 256, block_pixels=1_000_000, memory_mb=1000)
     assert sizes.channel_blocks(23, per_block) == ((0, 11), (12, 22))
+
+
+@pytest.mark.parametrize(
+    ("across", "channels", "measured_mb"),
+    [(256, 4, 375), (256, 16, 510), (512, 4, 512), (512, 16, 1040), (1024, 4, 1055), (1024, 8, 1747), (2048, 4, 3127)],
+)
+def test_a_job_takes_no_more_than_is_said_and_not_much_less(across, channels, measured_mb):
+    """Peaks of processes that imaged and cleaned such blocks (benchmarks/imaging_memory.py)."""
+    said = sizes.job_memory_mb(across**2, channels)
+    assert measured_mb <= said < 1.4 * measured_mb

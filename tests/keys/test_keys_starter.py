@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +186,61 @@ def test_a_measurement_set_gives_keys_that_pass_the_check(tmp_path: Path, capsys
         float(part) for part in target.ra.replace("h", " ").replace("m", " ").rstrip("s").split()
     )
     assert (hours + minutes / 60 + seconds / 3600) * 15 == pytest.approx(truth.ra_deg, abs=1e-4)
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_velocities_that_nothing_gives_are_asked_for_until_they_are_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "velocities.txt"
+    table.write_text("known 70 200\n")
+    monkeypatch.setattr("sys.stdin", Terminal("fast\n-21.5\n1480\n"))
+    found = init._velocities(["a", "b", "known"], init.Request(table=table, vwidth=300))
+    assert found == {"a": Velocity(-21.5, 300), "b": Velocity(1480, 300), "known": Velocity(70, 200)}
+    said = capsys.readouterr().out
+    assert said.count("systemic velocity of a (km/s, LSRK, radio)") == 2
+    assert "known" not in said
+
+
+@pytest.mark.usefixtures("casa_ready")
+def test_two_arrays_and_an_answer_at_the_terminal_give_keys(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    sets = []
+    for name, dish, channel in (("large", 12.0, 5.0), ("small", 7.0, 2.5)):
+        watch = simulation.Observation(n_times=2, n_antennas=5, dish_m=dish, longest_m=dish * 8)
+        band = (simulation.Window(n_channels=round(200 / channel), channel_kms=channel),)
+        sets.append(simulation.simulate_disc(tmp_path / "data" / f"{name}.ms", windows=band, observation=watch).path)
+    ours, theirs = pty.openpty()
+    try:
+        options = ["--out", str(tmp_path / "keys"), "--vwidth", "100"]
+        command = [sys.executable, "-m", "fringeflow", "init", *map(str, sets), *options]
+        with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            os.write(ours, b"1000\n")
+            said, _ = process.communicate(timeout=120)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 0, said
+    assert b"systemic velocity of disc (km/s, LSRK, radio):" in said
+    project, problems = load(tmp_path / "keys" / "master_key.txt")
+    assert [*problems, *check_data(project)] == []
+    assert {name: config.array_tags for name, config in project.interf_configs.items()} == {
+        "12m": ("12m",),
+        "12m+7m": ("12m", "7m"),
+        "7m": ("7m",),
+    }
+    assert {item.path: item.array_tag for item in project.targets["disc"].measurements} == {
+        "large.ms": "12m",
+        "small.ms": "7m",
+    }
+    assert (project.targets["disc"].vsys_kms, project.targets["disc"].vwidth_kms) == (1000.0, 100.0)
+    assert project.configs_with_data("disc") == ("12m", "12m+7m", "7m")
 
 
 @pytest.mark.usefixtures("casa_ready")

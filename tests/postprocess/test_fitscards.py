@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from fringeflow.fitscards import Cards, read_primary
 from hypothesis import given
 from hypothesis import strategies as st
 
-_KEYWORDS = st.from_regex(r"[A-Z][A-Z0-9_]{0,7}", fullmatch=True).filter(lambda word: word not in {"COMMENT", "HISTORY"})
+from fringeflow.fitscards import Cards, read_primary
+
+_REMARKS = {"COMMENT", "HISTORY", "CONTINUE", "END"}
+_KEYWORDS = st.from_regex(r"[A-Z][A-Z0-9_]{0,7}", fullmatch=True).filter(lambda word: word not in _REMARKS)
 _TEXT = st.text(string.digits + string.ascii_letters + " '/.&()=+-", max_size=30)
 _VALUES = st.one_of(
     st.booleans(),

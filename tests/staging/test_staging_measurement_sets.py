@@ -9,63 +9,14 @@ import numpy as np
 import pytest
 
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError, NothingSelectedError
-from fringeflow_staging.continuum import stage_continuum
-from fringeflow_staging.lines import stage_line
 from fringeflow_staging.metadata import read_contents
-from fringeflow_staging.settings import ContinuumSettings, Corrections, LineSettings, Source
+from fringeflow_staging.settings import ContinuumSettings, Corrections, Source
 from fringeflow_staging.tables import open_table
 from fringeflow_staging.windows import C_KMS, line_range_ghz
-from tests.simulation import CO21_GHZ, Observation, Truth, Window, simulate_disc
+from tests.simulation import CO21_GHZ, Observation, Window, simulate_disc
+from tests.staging.staged import BAND, DOT, SHORT, flux, spectra, staged, wanted
 
 pytestmark = pytest.mark.usefixtures("casa_ready")
-
-# So small that every baseline sees the whole flux
-DOT = Truth(size_arcsec=0.01, gradient_kms_arcsec=0.0, dispersion_kms=8.0, continuum_jy=2.0)
-BAND = (Window(n_channels=48, channel_kms=2.5),)
-SHORT = Observation(n_times=3, n_antennas=6)
-
-
-def wanted(**changes):
-    settings = LineSettings(
-        restfreq_ghz=CO21_GHZ,
-        vsys_kms=1000.0,
-        vwidth_kms=102.0,
-        channel_kms=2.6,
-        excluded_ghz=(line_range_ghz(CO21_GHZ, 1000.0, 60.0),),
-        statwt_edge_kms=20.0,
-    )
-    return replace(settings, **changes)
-
-
-def staged(tmp_path, sources, settings):
-    stage = stage_line if isinstance(settings, LineSettings) else stage_continuum
-    steps = []
-    output = tmp_path / "out.ms"
-    report = stage(sources, settings, output, tmp_path / "scratch", lambda step, fraction: steps.append(fraction))
-    assert list((tmp_path / "scratch").iterdir()) == []
-    assert steps == sorted(steps)
-    return output, report
-
-
-def spectra(path):
-    """Velocities of the windows and, per window, the weighted mean visibility and the weights of its rows."""
-    found = []
-    with open_table(path / "SPECTRAL_WINDOW") as windows:
-        freqs = [windows.getcell("CHAN_FREQ", row) / 1e9 for row in range(windows.nrows())]
-    with open_table(path) as main:
-        for number, freq in enumerate(freqs):
-            part = main.query(f"DATA_DESC_ID == {number}")
-            data = np.ma.array(part.getcol("DATA"), mask=part.getcol("FLAG"))
-            weight = part.getcol("WEIGHT")
-            mean = np.ma.average(data, axis=(0, 2), weights=np.broadcast_to(weight[:, None, :], data.shape))
-            order = np.argsort(-freq)
-            found.append((C_KMS * (1 - freq[order] / CO21_GHZ), mean[order], data[:, order], weight))
-            part.close()
-    return found
-
-
-def flux(velocities, mean):
-    return float(mean.real.sum() * np.diff(velocities).mean())
 
 
 def test_line_flux_is_conserved_and_the_continuum_gone(tmp_path):
@@ -274,7 +225,7 @@ def test_continuum_flux_and_slope_are_recovered_beside_a_line(tmp_path):
         tmp_path / "a.ms", DOT, windows=(Window(60, 20.0),), observation=SHORT, spectral_index=-3.0, sigma_jy=0.01
     )
     low, high = CO21_GHZ * (1 - 1580 / C_KMS), CO21_GHZ * (1 - 420 / C_KMS)
-    settings = ContinuumSettings(((low, high),), 0.1, (line_range_ghz(CO21_GHZ, 1000.0, 60.0),), reweigh=True)
+    settings = ContinuumSettings(((low, high),), 0.1, (line_range_ghz(CO21_GHZ, 1000.0, 60.0),), weights="scatter")
     output, report = staged(tmp_path, [Source(truth.path)], settings)
     ((velocities, mean, _, _),) = spectra(output)
     freqs = CO21_GHZ * (1 - velocities / C_KMS)

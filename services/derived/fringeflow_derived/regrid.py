@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from astropy import wcs
 
 from fringeflow_derived.cubes import FitsCube, same_grid, same_sky
 from fringeflow_derived.sources import Array, CubeSource, Shape
@@ -85,6 +84,8 @@ def _bilinear(values: Array, row: Array, column: Array) -> Array:
 
 def _positions(other: FitsCube, grid: FitsCube) -> Iterator[tuple[int, Array, Array]]:
     """Yield (first row, row, column): where in `other` the pixels of some rows of `grid` lie; far out if nowhere."""
+    from astropy import wcs  # takes a quarter of a second, and cubes of one target are nearly always on one grid
+
     _, height, width = grid.shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wcs.FITSFixedWarning)

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fringeflow_imaging import gridding
-from fringeflow_imaging.beam import Beam, beam_area_pixels, restore
+from fringeflow_imaging.automask import AutoMask
+from fringeflow_imaging.beam import Beam, beam_area_pixels, restore, sidelobe
 from fringeflow_imaging.cube import CleanStage
 from fringeflow_imaging.loop import Reason, Row, Stopping, verdict
-from fringeflow_imaging.mask import signal_mask
+from fringeflow_imaging.mask import grown, signal_mask
 from fringeflow_imaging.minor import Mask, Plane
 from fringeflow_imaging.noise import robust_sigma
 
@@ -43,29 +44,42 @@ class Image:
         return np.asarray(gridding.read_pixels(self.part(kind))[0])
 
 
-def clean(image: Image, parameters: Mapping[str, Any], mask: Mask, stage: CleanStage) -> tuple[list[Row], Reason]:
+def clean(
+    image: Image, parameters: Mapping[str, Any], mask: Mask, stage: CleanStage, automask: AutoMask | None = None
+) -> tuple[list[Row], Reason]:
     """Clean inside `mask` until converged; an image that diverges is taken back to its lowest residual peak.
+
+    Parameters
+    ----------
+    automask
+        Finds the mask before every call, within what it allows; None where `mask` is it.
 
     Returns
     -------
     tuple
         One row per call of tclean, the first before any, and why it ended.
     """
-    if not mask.any():
-        return [], "empty mask"
-    _put_mask(image, mask)
     valid = gridding.read_valid(image.part("residual"))[0]
-    quiet = valid & ~mask if stage.stopping.exclude_mask else valid
     rows: list[Row] = []
-    components = 0
+    since = components = 0  # peaks are compared from the row on from which the mask has been what it is
     while True:
+        before = mask
+        if automask is not None:
+            residual = image.pixels("residual")
+            mask = automask.follow(residual, robust_sigma(residual[valid]))
+        if not mask.any():
+            return [], "empty mask"
+        if not rows or (mask != before).any():
+            _put_mask(image, mask)
+            since = len(rows)
+        quiet = valid & ~mask if stage.stopping.exclude_mask else valid
         rows.append(_look(image, mask, quiet, stage.stopping, rows, components))
-        reason = verdict(rows, stage.stopping) or _settled(rows, stage.stopping)
+        reason = verdict(rows[since:], stage.stopping) or _settled(rows, stage.stopping)
         if reason == "diverged":
             _take_back(image)
         if reason:
             return rows, reason
-        if rows[-1].peak <= min(row.peak for row in rows):
+        if rows[-1].peak <= min(row.peak for row in rows[since:]):
             _keep(image)
         budget = min(_FIRST_BUDGET * _GROWTH ** (len(rows) - 1), stage.stopping.max_components - components)
         components += _call(parameters, stage, rows[-1].threshold, budget)
@@ -81,8 +95,9 @@ def signal(
     low_snr: float,
     absolute: bool,
     min_beams: float,
+    grow_beams: float = 0.0,
 ) -> NDArray[np.bool_]:
-    """Return the mask of what is significant in the restored image, within `prior`."""
+    """Return the mask of what is significant in the restored image, within `prior`; see `cube.mask_signal`."""
     residual, valid = image.pixels("residual"), gridding.read_valid(image.part("residual"))[0]
     model = image.pixels("model") if image.part("model").exists() else np.zeros_like(residual)
     restored = np.where(valid, restore(model, residual, beam, cell_arcsec), np.nan)
@@ -96,7 +111,15 @@ def signal(
         roll=False,
         min_pixels=min_beams * beam_area_pixels(beam, cell_arcsec),
     )
-    return next(planes) & prior
+    return grown(next(planes), grow_beams * float(np.sqrt(beam[0] * beam[1])) / cell_arcsec) & prior
+
+
+def automask(image: Image, allowed: Mask, stage: CleanStage, beam: Beam, cell_arcsec: float) -> AutoMask | None:
+    """Return what finds the mask cycle by cycle, within `allowed`, if that is what the stage wants."""
+    if stage.automask is None:
+        return None
+    lobe = sidelobe(image.pixels("psf"), beam, cell_arcsec)
+    return AutoMask(allowed, stage.automask, lobe, beam, cell_arcsec)
 
 
 def finish(parameters: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ Knows CASA images and arrays with explicit parameters; nothing of units, recipes
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from fringeflow_imaging import beam as beams
 from fringeflow_imaging import gridding
+from fringeflow_imaging.automask import AutoMask, Thresholds
 from fringeflow_imaging.beam import Beam
+from fringeflow_imaging.dish import Dish
+from fringeflow_imaging.joint import Joint
 from fringeflow_imaging.loop import Outcome, Stopping, clean
-from fringeflow_imaging.mask import signal_mask
+from fringeflow_imaging.mask import grown, signal_mask
 from fringeflow_imaging.minor import CycleControl, Scales
 from fringeflow_imaging.noise import robust_sigma
 
@@ -71,11 +74,12 @@ class Block:
 
 @dataclass(frozen=True)
 class CleanStage:
-    """Parameters of one clean stage."""
+    """Parameters of one clean stage; with `automask` each channel's mask follows its residual."""
 
     scales: Scales
     control: CycleControl
     stopping: Stopping
+    automask: Thresholds | None = None
 
 
 def make_dirty(block: Block, parameters: Mapping[str, Any], clean_mask: Bools | None) -> list[Beam | None]:
@@ -107,29 +111,65 @@ def sidelobes(psf: Cube, found: Sequence[Beam | None], cell_arcsec: float) -> li
 
 
 def clean_block(
-    block: Block, parameters: Mapping[str, Any], mask: Bools, found: Sequence[Beam | None], stage: CleanStage
+    block: Block,
+    parameters: Mapping[str, Any],
+    mask: Bools,
+    found: Sequence[Beam | None],
+    stage: CleanStage,
+    dish: tuple[Dish, float] | None = None,
 ) -> Outcome:
-    """Go on cleaning a block, in `mask` (channels, ny, nx); leave model and residual in its images."""
+    """Go on cleaning a block, in `mask` (channels, ny, nx); leave model and residual in its images.
+
+    Where masks follow the residual (`stage.automask`) they stay within `mask`, and what they came to is the block's
+    prior mask afterwards. With a single dish and its weight (`dish`) both are cleaned together, and the residual is
+    that of both from then on.
+    """
     psf, residual, valid = block.pixels("psf"), block.pixels("residual"), block.valid()
+    cell_arcsec = float(str(parameters["cell"]).removesuffix("arcsec"))
+    lobes = sidelobes(psf, found, cell_arcsec)
     model = block.pixels("model") if block.path("model").exists() else np.zeros_like(residual)
     major = gridding.Residuals(parameters)
+    residual_of: Callable[[Cube], Cube] = major
+    if dish is not None:
+        joint = Joint(dish[0], psf, block.pixels("pb"), valid, found, cell_arcsec=cell_arcsec, weight=dish[1])
+        psf, residual_of = joint.psf, joint.major_cycle(major)
+        residual = residual if model.any() else joint.residual(residual, model)
     try:
         outcome = clean(
             (model, residual),
             psf,
             mask & valid,
             valid,
-            major,
+            residual_of,
             scales=stage.scales,
             control=stage.control,
-            sidelobes=sidelobes(psf, found, float(str(parameters["cell"]).removesuffix("arcsec"))),
+            sidelobes=lobes,
             stopping=stage.stopping,
+            automasks=automasks(stage.automask, mask & valid, lobes, found, cell_arcsec),
         )
     finally:
         major.close()
+    if stage.automask is not None:
+        np.save(block.folder / _PRIOR, outcome.masks)
     gridding.write_pixels(block.path("model"), outcome.model)
     gridding.write_pixels(block.path("residual"), outcome.residual)
     return outcome
+
+
+def automasks(
+    thresholds: Thresholds | None,
+    allowed: Bools,
+    lobes: Sequence[float],
+    found: Sequence[Beam | None],
+    cell_arcsec: float,
+) -> list[AutoMask | None]:
+    """Return what finds the mask of every channel; nothing without thresholds, None for channels without data."""
+    if thresholds is None:
+        return []
+    return [
+        None if beam is None else AutoMask(plane, thresholds, lobe, beam, cell_arcsec)
+        for plane, lobe, beam in zip(allowed, lobes, found, strict=True)
+    ]
 
 
 def copy_images(source: Block, target: Block, kinds: Sequence[str] | None = None) -> None:
@@ -172,6 +212,8 @@ def mask_signal(
     absolute: bool,
     min_beams: float,
     min_channels: int,
+    seed_channels: int = 1,
+    grow_beams: float = 0.0,
 ) -> list[int]:
     """Write the signal mask of a whole cube, within the clean mask, to `path` (.npy, bool, channels first).
 
@@ -179,6 +221,12 @@ def mask_signal(
     ----------
     noise
         Of every channel, Jy/beam; a channel with 0 has no data.
+    high_snr, low_snr, absolute, min_channels, seed_channels
+        See `mask.signal_mask`.
+    min_beams
+        Least area of a group in one channel, in areas of the beam.
+    grow_beams
+        The mask is grown on the sky by so many beam widths, in the clean mask.
 
     Returns
     -------
@@ -201,12 +249,14 @@ def mask_signal(
         absolute=absolute,
         min_pixels=min_beams * beams.beam_area_pixels(beam, cell_arcsec),
         min_channels=min_channels,
+        seed_channels=seed_channels,
     )
+    radius = grow_beams * float(np.sqrt(beam[0] * beam[1])) / cell_arcsec
     out = np.lib.format.open_memmap(path, mode="w+", dtype=bool, shape=shape)
     counts = []
     for block in blocks:
         for channel, prior in zip(block.channels, block.prior(), strict=True):
-            out[channel] = next(found) & prior
+            out[channel] = grown(next(found), radius) & prior
             counts.append(int(out[channel].sum()))
     out.flush()
     return counts

@@ -30,7 +30,7 @@ def tclean(parameters: Mapping[str, Any], **changes: Any) -> Mapping[str, Any]:
     """Run CASA's tclean with those of `parameters` that it knows, and return its summary."""
     from casatasks import tclean as task
 
-    known = _task_parameters(task)
+    known = task_parameters(task)
     wanted = {**parameters, **changes}
     summary: Mapping[str, Any] = task(**{name: value for name, value in wanted.items() if name in known}) or {}
     return summary
@@ -143,6 +143,7 @@ def _beam(record: Mapping[str, Any]) -> tuple[float, float, float]:
     return float(inner["major"]["value"]), float(inner["minor"]["value"]), float(angle)
 
 
-def _task_parameters(task: Any) -> frozenset[str]:
+def task_parameters(task: Any) -> frozenset[str]:
+    """Return the names of a CASA task's parameters."""
     call = task.__call__ if not hasattr(task, "__code__") else task
     return frozenset(call.__code__.co_varnames)

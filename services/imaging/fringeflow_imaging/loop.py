@@ -13,12 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fringeflow_imaging.automask import AutoMask
 from fringeflow_imaging.minor import Cleaner, CycleControl, Mask, Plane, Scales
 from fringeflow_imaging.noise import robust_sigma
+from fringeflow_imaging.noisetest import NoiseTest
 
 Cube = NDArray[np.float32]
 Reason = Literal[
-    "threshold", "flux", "stalled", "diverged", "negative", "components", "cycles", "empty mask", "no data"
+    "threshold", "flux", "noise", "stalled", "diverged", "negative", "components", "cycles", "empty mask", "no data"
 ]
 
 
@@ -45,6 +47,11 @@ class Stopping:
         Stop when the model's total is negative.
     exclude_mask
         Measure the noise outside the clean mask: right where the mask holds just the signal.
+    totalflux, fluxpercomponent
+        If given, it has converged when over the last `patience` cycles the model's flux changed by less than this (Jy),
+        or by less than this for every component (Jy).
+    noise_z
+        If given, it has converged when what the last `patience` cycles took is what noise gives; see `noisetest`.
     """
 
     snr: float
@@ -56,6 +63,9 @@ class Stopping:
     growth: float = 1.2
     stop_at_negative: bool = False
     exclude_mask: bool = False
+    totalflux: float | None = None
+    fluxpercomponent: float | None = None
+    noise_z: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a block of channels."""
+    """What became of a block of channels; `masks` is where they were cleaned at the end."""
 
     model: Cube
     residual: Cube
     rows: tuple[Row, ...]
     reasons: tuple[Reason, ...]
+    masks: NDArray[np.bool_]
 
     def report(self, first_channel: int) -> dict[str, Any]:
         """Return the record as plain data, with channels counted from the start of the cube."""
@@ -97,6 +108,7 @@ def clean(
     control: CycleControl,
     sidelobes: Sequence[float],
     stopping: Stopping,
+    automasks: Sequence[AutoMask | None] = (),
 ) -> Outcome:
     """Clean the channels of a block to their thresholds.
 
@@ -110,6 +122,8 @@ def clean(
         The major cycle: the residual cube of a model cube.
     sidelobes
         Largest sidelobe of every channel's PSF.
+    automasks
+        For every channel what finds its mask, within `mask`, cycle by cycle; None, or none at all, where `mask` is it.
 
     Returns
     -------
@@ -118,7 +132,10 @@ def clean(
     """
     model, residual = start[0].copy(), start[1]
     channels = [
-        _Channel(i, psf[i], mask[i], valid[i], scales, control, sidelobes[i], stopping) for i in range(len(psf))
+        _Channel(
+            i, psf[i], mask[i], valid[i], scales, control, sidelobes[i], stopping, automasks[i] if automasks else None
+        )
+        for i in range(len(psf))
     ]
     while True:
         for i, channel in enumerate(channels):
@@ -132,7 +149,8 @@ def clean(
     for i, channel in enumerate(channels):
         model[i], residual[i] = channel.best
     rows = tuple(row for channel in channels for row in channel.rows)
-    return Outcome(model, residual, rows, tuple(channel.reason or "cycles" for channel in channels))
+    reasons = tuple(channel.reason or "cycles" for channel in channels)
+    return Outcome(model, residual, rows, reasons, np.array([channel.mask for channel in channels]))
 
 
 def verdict(rows: Sequence[Row], stopping: Stopping) -> Reason | None:
@@ -152,12 +170,17 @@ def verdict(rows: Sequence[Row], stopping: Stopping) -> Reason | None:
         return "components"
     if last.cycle >= stopping.max_cycles:
         return "cycles"
-    if len(rows) > stopping.patience:
-        before = rows[-1 - stopping.patience]
-        still = last.peak > (1 - stopping.fracflux) * before.peak
-        if still and abs(last.model_flux - before.model_flux) <= stopping.fracflux * abs(before.model_flux):
-            return "stalled"
-    return None
+    return _settled(last, rows[-1 - stopping.patience], stopping) if len(rows) > stopping.patience else None
+
+
+def _settled(last: Row, before: Row, stopping: Stopping) -> Reason | None:
+    change, components = abs(last.model_flux - before.model_flux), last.components - before.components
+    if stopping.totalflux is not None and change < stopping.totalflux:
+        return "flux"
+    if stopping.fluxpercomponent is not None and change < stopping.fluxpercomponent * components:
+        return "flux"
+    still = last.peak > (1 - stopping.fracflux) * before.peak
+    return "stalled" if still and change <= stopping.fracflux * abs(before.model_flux) else None
 
 
 class _Channel:
@@ -173,18 +196,25 @@ class _Channel:
         control: CycleControl,
         sidelobe: float,
         stopping: Stopping,
+        automask: AutoMask | None,
     ) -> None:
         self.index, self.valid, self.mask, self.control, self.stopping = index, valid, mask, control, stopping
+        self.automask = automask
         self.quiet = valid & ~mask if stopping.exclude_mask else valid
         self.fraction = control.fraction(sidelobe)
         self.rows: list[Row] = []
+        self.since = 0  # the row from which on the mask has been what it is: peaks in other masks are no measure
         self.reason: Reason | None = None
+        self.noise_test: NoiseTest | None = None
         if not psf.any() or not valid.any():
             self.reason = "no data"
         elif not mask.any():
             self.reason = "empty mask"
         else:
             self.cleaner = Cleaner(psf, mask, scales)
+            if stopping.noise_z is not None:
+                size = int(mask.sum())
+                self.noise_test = NoiseTest(psf, scales.pixels, size, stopping.noise_z, stopping.patience)
         self.components = 0
         self.best: tuple[Plane, Plane]
 
@@ -195,19 +225,37 @@ class _Channel:
                 self.best = (model.copy(), residual.copy())
             return
         noise = robust_sigma(residual[self.quiet])
+        if self.automask is not None and not self._mask_anew(residual, noise, self.automask):
+            self.reason, self.best = "empty mask", (model.copy(), residual.copy())
+            return
         peak = self.cleaner.peak(residual)
         flux = float(model.sum(dtype=np.float64))
         threshold = self.stopping.snr * noise
         self.rows.append(Row(self.index, len(self.rows), self.components, threshold, noise, peak, flux))
-        self.reason = verdict(self.rows, self.stopping)
-        if peak <= min(row.peak for row in self.rows):
+        comparable = self.rows[self.since :]
+        self.reason = verdict(comparable, self.stopping)
+        if not self.reason and self.noise_test is not None and self.noise_test.is_noise(peak / noise):
+            self.reason = "noise"
+        if peak <= min(row.peak for row in comparable):
             self.best = (model.copy(), residual.copy())
+
+    def _mask_anew(self, residual: Plane, noise: float, automask: AutoMask) -> bool:
+        """Let the mask follow the residual; return whether there is one."""
+        mask = automask.follow(residual, noise)
+        if mask.any() and (mask != self.mask).any():
+            self.cleaner.look_in(mask)
+            self.since = len(self.rows)
+        self.mask = mask
+        return bool(mask.any())
 
     def cycle(self, residual: Plane) -> Plane:
         """Run one minor cycle and return what it adds to the model."""
         row = self.rows[-1]
         floor = max(self._aim() * row.threshold, self.fraction * row.peak)
-        added, count = self.cleaner.run(residual, self.control, floor)
+        taken = None if self.noise_test is None else np.zeros_like(self.cleaner.weight)
+        added, count = self.cleaner.run(residual, self.control, floor, taken)
+        if self.noise_test is not None and taken is not None:
+            self.noise_test.add(taken)
         self.components += count
         return added
 

@@ -25,6 +25,7 @@ def signal_mask(
     roll: bool = True,
     min_pixels: float = 0.0,
     min_channels: int = 1,
+    seed_channels: int = 1,
 ) -> Iterator[Bools]:
     """Yield the planes of the mask, (ny, nx).
 
@@ -42,9 +43,12 @@ def signal_mask(
         Whether negative features count.
     min_pixels, min_channels
         A group must cover so many pixels in one channel at least, and so many channels.
+    seed_channels
+        A pixel is a seed only together with its neighbours in so many channels in a row: noise rarely is.
     """
     channels, _, nx = shape
     seeds, low = _thresholds(snr_plane, channels, high_snr, min(low_snr, high_snr), absolute=absolute)
+    seeds = _runs(seeds, seed_channels)
 
     def candidates(channel: int) -> Bools:
         near = range(max(0, channel - 1), min(channels, channel + 2)) if roll else (channel,)
@@ -76,6 +80,22 @@ def _thresholds(
         seeds.append(np.packbits(plane > high, axis=-1))
         candidates.append(np.packbits(plane > low, axis=-1))
     return seeds, candidates
+
+
+def grown(plane: Bools, radius_pixels: float) -> Bools:
+    """Return the pixels of `plane` and all that are no further from one than `radius_pixels`."""
+    if radius_pixels < 1 or not plane.any():
+        return plane
+    return np.asarray(ndimage.distance_transform_edt(~plane) <= radius_pixels)
+
+
+def _runs(planes: list[Bits], length: int) -> list[Bits]:
+    """Return of each pixel those channels that are set together with others, `length` in a row at least."""
+    if length <= 1:
+        return planes
+    whole = [np.bitwise_and.reduce(planes[i : i + length]) for i in range(len(planes) - length + 1)]
+    none = np.zeros_like(planes[0])
+    return [np.bitwise_or.reduce([none, *whole[max(0, i - length + 1) : i + 1]]) for i in range(len(planes))]
 
 
 class _Groups:

@@ -41,10 +41,16 @@ class CycleControl:
 
 @dataclass(frozen=True)
 class Scales:
-    """The sizes of the components: radii in pixels, and how much small ones are preferred (0 none, 1 most)."""
+    """The sizes of the components: radii in pixels, and how much small ones are preferred (0 none, 1 most).
+
+    With `alike` the preference decides which component comes next and no more: a threshold means the same significance
+    at every scale, and each is cleaned down to it, by components that reach it themselves. Without, as in tclean, what
+    is large is left at a multiple of the threshold.
+    """
 
     pixels: tuple[int, ...] = (0,)
     small_scale_bias: float = 0.0
+    alike: bool = False
 
     def weights(self) -> NDArray[np.float64]:
         """Return the preference of every scale: ``1 - bias * size / largest size``."""
@@ -71,27 +77,42 @@ class Cleaner:
     scales: Scales = field(default_factory=Scales)
 
     def __post_init__(self) -> None:
-        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
-        if not rows.size:
-            raise ValueError("the mask is empty")
-        self.box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         self.shapes = [component(size) for size in self.scales.pixels]
         peak = np.unravel_index(int(np.argmax(self.psf)), self.psf.shape)
         self.centre = (int(peak[0]), int(peak[1]))
         once = [convolve(self.psf, shape) for shape in self.shapes]
         self.cross = np.array([[convolve(plane, shape) for shape in self.shapes] for plane in once], dtype=np.float32)
         self.norm = np.array([self.cross[k, k][self.centre] for k in range(len(self.shapes))])
+        self.look_in(self.mask)
+
+    def look_in(self, mask: Mask) -> None:
+        """Take components inside `mask` from now on.
+
+        Raises
+        ------
+        ValueError
+            The mask is empty.
+        """
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not rows.size:
+            raise ValueError("the mask is empty")
+        self.mask = mask
+        self.box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         weight = np.sqrt(self.scales.weights() / self.norm)
-        inside = [convolve(self.mask.astype(np.float32), shape) > _INSIDE for shape in self.shapes]
+        self.handicap = np.sqrt(self.scales.weights()) if self.scales.alike else np.ones(len(weight))
+        inside = [convolve(mask.astype(np.float32), shape) > _INSIDE for shape in self.shapes]
         self.weight = np.array(
-            [w * (i & self.mask)[self.box] for w, i in zip(weight, inside, strict=True)], dtype=np.float32
+            [w * (i & mask)[self.box] for w, i in zip(weight, inside, strict=True)], dtype=np.float32
         )
 
     def peak(self, residual: Plane) -> float:
         """Return the height of the most significant feature of `residual`, at any scale, in units of the residual."""
-        return float(np.max(np.abs(self._seen(residual)) * self.weight))
+        heights = (np.abs(self._seen(residual)) * self.weight).max(axis=(1, 2))
+        return float((heights / self.handicap).max())
 
-    def run(self, residual: Plane, control: CycleControl, threshold: float) -> tuple[Plane, int]:
+    def run(
+        self, residual: Plane, control: CycleControl, threshold: float, into: NDArray[np.float32] | None = None
+    ) -> tuple[Plane, int]:
         """Take components off `residual` until the peak is down to `threshold` or the cycle is at its end.
 
         Each component is the one that lowers the sum of squares most (matching pursuit; Cornwell 2008, IEEE JSTSP 2,
@@ -103,6 +124,8 @@ class Cleaner:
             (ny, nx), Jy/beam; it is not changed.
         threshold
             Jy/beam, of the peak as `peak` measures it.
+        into
+            Of the shape of `weight`: to this is added what was taken (Jy), by scale and place.
 
         Returns
         -------
@@ -112,21 +135,26 @@ class Cleaner:
         seen = self._seen(residual)
         taken = np.zeros_like(seen)
         flat, buffer = taken.reshape(len(taken), -1), np.empty_like(seen)
-        width = seen.shape[2]
+        rows, every, width = buffer.reshape(flat.shape), np.arange(len(flat)), seen.shape[2]
         first, count = 0.0, 0
         while count < control.cycleniter:
             np.abs(seen, out=buffer)
             np.multiply(buffer, self.weight, out=buffer)
-            where = int(buffer.argmax())
-            height = float(buffer.flat[where])
+            places = rows.argmax(axis=1)
+            heights = rows[every, places]
+            significant = heights / self.handicap
+            height = float(significant.max())
             first = first or height
             if height <= threshold or height > 2.0 * first:
                 break
-            scale, at = divmod(where, flat.shape[1])
+            scale = int(np.where(significant > threshold, heights, -1.0).argmax())
+            at = int(places[scale])
             amount = control.gain * float(seen.reshape(len(seen), -1)[scale, at]) / self.norm[scale]
             flat[scale, at] += amount
             self._subtract(seen, scale, divmod(at, width), np.float32(amount))
             count += 1
+        if into is not None:
+            into += taken
         return self._render(taken), count
 
     def _seen(self, residual: Plane) -> NDArray[np.float32]:

@@ -11,16 +11,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from fringeflow import fitsio, names, software
-from fringeflow.graph.imaging import block_name
+from fringeflow.graph.imaging import block_name, prior_mask_name
 from fringeflow.graph.imaging_recipes import CleanRecipe, Sizing
 from fringeflow.graph.model import UnitId
 from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import sizes
 from fringeflow_imaging.align import align_mask, sky_grid
+from fringeflow_imaging.automask import Thresholds
 from fringeflow_imaging.beam import Beam
 from fringeflow_imaging.cube import Block, Bools, CleanStage
+from fringeflow_imaging.dish import Dish, on_grid
 from fringeflow_imaging.loop import Stopping
 from fringeflow_imaging.minor import CycleControl, Scales
 from fringeflow_imaging.plan import Visibilities
@@ -57,7 +60,8 @@ def image_of(order: Order) -> UnitId:
 def visibilities(order: Order) -> Path:
     """Return the measurement set."""
     unit = order.unit.id
-    return order.the_input(names.visibilities(unit.target, unit.config, unit.product))
+    config = order.unit.recipe.get("joint", {}).get("visibilities", unit.config)
+    return order.the_input(names.visibilities(unit.target, config, unit.product))
 
 
 def plan_of(order: Order) -> Facts:
@@ -110,11 +114,20 @@ def as_beam(numbers: Sequence[float]) -> Beam:
 
 def image_parameters(order: Order, plan: Facts, root: Path) -> dict[str, Any]:
     """Return tclean's parameters of an image: the recipe's, with the plan's cell and size."""
-    recipe = order.unit.recipe
+    return tclean_parameters(order.unit.recipe, plan, visibilities(order), root)
+
+
+def block_parameters(order: Order, plan: Facts, block: Block) -> dict[str, Any]:
+    """Return tclean's parameters of a block."""
+    return cube_parameters(order.unit.recipe, plan, visibilities(order), block)
+
+
+def tclean_parameters(recipe: Mapping[str, Any], plan: Facts, ms: Path, root: Path) -> dict[str, Any]:
+    """Return tclean's parameters of an image called `root` of `ms`, whatever is asked for in `recipe` and `plan`."""
     nx, ny = plan["imsize"]
     return {
         **recipe["tclean"],
-        "vis": str(visibilities(order)),
+        "vis": str(ms),
         "imagename": str(root),
         "imsize": [nx, ny],
         "cell": f"{plan['cell_arcsec']}arcsec",
@@ -123,20 +136,20 @@ def image_parameters(order: Order, plan: Facts, root: Path) -> dict[str, Any]:
     }
 
 
-def block_parameters(order: Order, plan: Facts, block: Block) -> dict[str, Any]:
-    """Return tclean's parameters of a block.
+def cube_parameters(recipe: Mapping[str, Any], plan: Facts, ms: Path, block: Block) -> dict[str, Any]:
+    """Return tclean's parameters of some channels of a cube.
 
     Channels are given by frequency, so that all blocks share one grid. It is the visibilities' own: nothing is left to
     interpolate, and taking the nearest keeps the first and last channel, which a rounding error can cost otherwise.
     """
     return {
-        **image_parameters(order, plan, block.root),
+        **tclean_parameters(recipe, plan, ms, block.root),
         "specmode": "cube",
         "deconvolver": "hogbom",
         "interpolation": "nearest",
         "outframe": "LSRK",
         "veltype": "radio",
-        "restfreq": f"{order.unit.recipe['restfreq_ghz']}GHz",
+        "restfreq": f"{recipe['restfreq_ghz']}GHz",
         "start": f"{plan['first_hz'] + block.first * plan['width_hz']!r}Hz",
         "width": f"{plan['width_hz']!r}Hz",
         "nchan": len(block.channels),
@@ -156,7 +169,11 @@ def clean_stage(content: Mapping[str, Any], plan: Facts, *, signal_only: bool) -
     whole = floor if recipe.scale_rounding == "down" else round
     pixels = {whole(scale / cell) for scale in recipe.scales_arcsec}
     return CleanStage(
-        scales=Scales(tuple(sorted(size for size in pixels if size <= largest)) or (0,), recipe.smallscalebias),
+        scales=Scales(
+            tuple(sorted(size for size in pixels if size <= largest)) or (0,),
+            recipe.smallscalebias,
+            alike=recipe.scale_threshold == "alike",
+        ),
         control=CycleControl(
             gain=recipe.gain,
             cyclefactor=recipe.cyclefactor,
@@ -172,32 +189,87 @@ def clean_stage(content: Mapping[str, Any], plan: Facts, *, signal_only: bool) -
             margin=recipe.threshold_margin,
             stop_at_negative=recipe.stop_at_negative,
             exclude_mask=signal_only,
+            totalflux=recipe.convergence_totalflux,
+            fluxpercomponent=recipe.convergence_fluxperniter,
+            noise_z=recipe.convergence_noise_z_threshold,
         ),
+        automask=Thresholds(**recipe.automask.model_dump()) if recipe.automask else None,
     )
 
 
+def tapered(parameters: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tclean's parameters for the low resolution at which a clean mask is looked for."""
+    width = f"{recipe['prior_taper_arcsec']!r}arcsec"
+    return {**parameters, "uvtaper": [width, width, "0deg"]}
+
+
 def clean_mask(order: Order, plan: Facts, channels: range | None) -> Bools | None:
-    """Return the clean mask that was dropped for this image, on its grid; None if there is none.
+    """Return the clean mask of this image, on its grid, dropped or found at low resolution; None if there is none.
 
     Parameters
     ----------
     channels
         Of the cube; None for a continuum image.
     """
-    if not order.leaves:
-        return None
-    (path,) = order.leaves.values()
+    path = _leaf(order, "cleanmask/")
+    if path is None:
+        return _found_mask(order, channels)
     recipe = order.unit.recipe
+    velocities = None if channels is None else _velocities_kms(recipe, plan, channels)
+    grow_pixels = (recipe["multiscale"].get("cleanmask_grow_arcsec") or 0.0) / float(plan["cell_arcsec"])
+    return align_mask(path, _grid(recipe, plan), tuple(plan["imsize"])[::-1], velocities, grow_pixels=grow_pixels)
+
+
+def dish_of(order: Order, plan: Facts, channels: range) -> tuple[Dish, float] | None:
+    """Return the single dish's cube on the grid of the image, and its weight; None if it has no part in the clean."""
+    recipe, path = order.unit.recipe, _leaf(order, "singledish/")
+    if path is None:
+        return None
+    rest_hz = recipe["restfreq_ghz"] * 1e9
+    width_kms = abs(_LIGHT_KMS * plan["width_hz"] / rest_hz)
+    velocities = _velocities_kms(recipe, plan, channels)
+    found = on_grid(path, _grid(recipe, plan), tuple(plan["imsize"])[::-1], velocities, width_kms, rest_hz)
+    return found, float(recipe["joint"]["joint_dish_weight"])
+
+
+def sky_of(order: Order, plan: Facts) -> tuple[WCS, tuple[int, int]]:
+    """Return the celestial grid of the image, and (ny, nx)."""
     nx, ny = plan["imsize"]
-    grid = sky_grid(
-        recipe["phasecenter"], float(plan["cell_arcsec"]), nx, ny, recipe["tclean"].get("projection", "SIN")
-    )
-    velocities = None
-    if channels is not None:
-        rest = recipe["restfreq_ghz"] * 1e9
-        frequencies = plan["first_hz"] + np.array(channels) * plan["width_hz"]
-        velocities = [float(v) for v in _LIGHT_KMS * (1.0 - frequencies / rest)]
-    return align_mask(path, grid, (ny, nx), velocities)
+    return _grid(order.unit.recipe, plan), (ny, nx)
+
+
+def _leaf(order: Order, kind: str) -> Path | None:
+    return next((path for name, path in order.leaves.items() if name.startswith(kind)), None)
+
+
+def _grid(recipe: Mapping[str, Any], plan: Facts) -> WCS:
+    nx, ny = plan["imsize"]
+    projection = recipe["tclean"].get("projection", "SIN")
+    return sky_grid(recipe["phasecenter"], float(plan["cell_arcsec"]), nx, ny, projection)
+
+
+def _velocities_kms(recipe: Mapping[str, Any], plan: Facts, channels: range) -> list[float]:
+    frequencies = plan["first_hz"] + np.array(channels) * plan["width_hz"]
+    return [float(v) for v in _LIGHT_KMS * (1.0 - frequencies / (recipe["restfreq_ghz"] * 1e9))]
+
+
+def _found_mask(order: Order, channels: range | None) -> Bools | None:
+    source = str(image_of(order).at("prior"))
+    if channels is None or source not in order.inputs:
+        return None
+    whole = np.load(order.inputs[source][prior_mask_name(image_of(order))], mmap_mode="r")
+    return np.array(whole[channels.start : channels.stop])
+
+
+def mask_overlap(earlier: Sequence[Facts]) -> float | None:
+    """Return which part of the clean mask that was given lies on the image, from the facts of all blocks.
+
+    None where no mask was given; 0 for one that nowhere meets the image.
+    """
+    parts = [part for part in earlier if "clean_mask_given" in part]
+    given = sum(part["clean_mask_given"] for part in parts)
+    used = sum(part["clean_mask_used"] for part in parts)
+    return (float(used / given) if given else 0.0) if parts else None
 
 
 def sign(header: fits.Header, order: Order, stops: Mapping[str, str]) -> None:
@@ -218,7 +290,7 @@ def stop_counts(records: Sequence[Facts]) -> dict[str, str]:
     for record in records:
         for channel, reason in record["stop"].items():
             reasons.setdefault(reason, []).append(channel)
-    expected = ("threshold", "empty mask")
+    expected = ("threshold", "empty mask", "noise")
     return {
         reason: str(len(found)) if reason in expected else f"{len(found)}: channels {', '.join(found)}"
         for reason, found in sorted(reasons.items())

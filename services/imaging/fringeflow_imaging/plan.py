@@ -50,17 +50,17 @@ def describe(ms: Path, *, line: bool) -> Visibilities:
     """
     if not ms.is_dir():
         raise MissingInputError(f"{ms} is not there")
-    with _table(ms) as main:
+    with opened_table(ms) as main:
         rows = int(main.nrows())
         if not rows:
             raise DataError(f"{ms} holds no visibilities", remedy="check what staging selected")
         fields = np.unique(main.getcol("FIELD_ID"))
         pairs = np.unique(np.stack([main.getcol("ANTENNA1"), main.getcol("ANTENNA2")]), axis=1)
-    with _table(ms / "ANTENNA") as antennas:
+    with opened_table(ms / "ANTENNA") as antennas:
         positions, dishes = antennas.getcol("POSITION").T, antennas.getcol("DISH_DIAMETER")
-    with _table(ms / "FIELD") as table:
+    with opened_table(ms / "FIELD") as table:
         directions = np.array([table.getcell("PHASE_DIR", int(i)).reshape(2, -1)[:, 0] for i in fields])
-    with _table(ms / "SPECTRAL_WINDOW") as windows:
+    with opened_table(ms / "SPECTRAL_WINDOW") as windows:
         frequencies = [np.asarray(windows.getcell("CHAN_FREQ", i)) for i in range(windows.nrows())]
         widths = [np.asarray(windows.getcell("CHAN_WIDTH", i)) for i in range(windows.nrows())]
         frames = [int(code) for code in windows.getcol("MEAS_FREQ_REF")]
@@ -122,7 +122,8 @@ def _no_dish(ms: Path) -> float:
 
 
 @contextmanager
-def _table(path: Path) -> Iterator[Any]:
+def opened_table(path: Path) -> Iterator[Any]:
+    """Yield CASA's table tool with `path` open."""
     from casatools import table
 
     tool = table()

@@ -38,6 +38,8 @@ _MEGABYTE = 1e6
 _PLANES_PER_CHANNEL = 24
 # CASA itself, and planes of a minor cycle whatever the number of channels.
 _BASE_MB, _PLANES_OF_MINOR_CYCLE = 450.0, 60
+# The same as measured, with a little to spare; blocks of many channels take more than the estimate.
+_MEASURED_BASE_MB, _MEASURED_PLANES_PER_CHANNEL, _MEASURED_PLANES = 340.0, 42, 22
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,16 @@ def channels_per_block(pixels: int, *, block_pixels: int, memory_mb: int) -> int
 
 
 def memory_estimate_mb(pixels: int, channels: int) -> int:
-    """Return what a block needs."""
+    """Return what a block is taken to need when a cube is split: last bits of products follow from it."""
     planes = _PLANES_PER_CHANNEL * channels + _PLANES_OF_MINOR_CYCLE
     return math.ceil(_BASE_MB + 4 * pixels * planes / _MEGABYTE)
+
+
+def job_memory_mb(pixels: int, channels: int) -> int:
+    """Return what a job takes to image and clean a block, at most: the estimate, or what was measured if that is more.
+
+    Measured with the mosaic gridder and three scales (benchmarks/imaging_memory.py).
+    """
+    planes = _MEASURED_PLANES_PER_CHANNEL * channels + _MEASURED_PLANES
+    measured = math.ceil(_MEASURED_BASE_MB + 4 * pixels * planes / _MEGABYTE)
+    return max(memory_estimate_mb(pixels, channels), measured)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from fringeflow import fitsio, names
 from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import continuum, gridding, orders, quality
 from fringeflow_imaging.beam import Beam, common_beam
+from fringeflow_imaging.cube import CleanStage
 from fringeflow_imaging.export import finished_header, header_of
 from fringeflow_imaging.minor import Mask
 
@@ -29,12 +31,17 @@ def make_continuum(job: Job, order: Order) -> None:
     clock = orders.Clock(job)
     clock("dirty image", lambda: gridding.dirty(parameters))
     beam = common_beam(gridding.beams(image.part("psf")))
-    prior = gridding.read_valid(image.part("pb"))[0]
+    valid = gridding.read_valid(image.part("pb"))[0]
     given = orders.clean_mask(order, facts, None)
-    prior = prior if given is None else prior & given[0]
     limits, record = recipe["mask"], {}
     stage = orders.clean_stage(recipe["multiscale"], facts, signal_only=False)
-    record["multiscale"] = clock("multiscale clean", lambda: continuum.clean(image, parameters, prior, stage))
+    if given is None and "prior" in recipe:
+        first = continuum.Image(job.scratch / "lowres", terms)
+        given = clock("low resolution", lambda: _found_mask(first, parameters, recipe["prior"], stage, cell))
+    prior = valid if given is None else valid & given[0]
+    follows = continuum.automask(image, prior, stage, beam, cell)
+    record["multiscale"] = clock("multiscale clean", lambda: continuum.clean(image, parameters, prior, stage, follows))
+    prior = prior if follows is None else follows.mask
     mask = continuum.signal(
         image,
         beam,
@@ -44,13 +51,17 @@ def make_continuum(job: Job, order: Order) -> None:
         low_snr=limits["singlescale_mask_low_snr"],
         absolute=limits["singlescale_mask_absolute"],
         min_beams=limits["mask_min_beams"],
+        grow_beams=limits.get("mask_grow_beams", 0.0),
     )
     last = orders.clean_stage(recipe["singlescale"], facts, signal_only=False)
     record["singlescale"] = clock("single-scale clean", lambda: continuum.clean(image, parameters, mask, last))
     clock("restoring", lambda: continuum.finish(parameters))
     figures = quality.CubeQuality()
     figures.add(_blanked(image.part("residual"), image), mask)
-    stops = {name: reason for name, (_, reason) in record.items()}
+    stops: dict[str, str] = {name: reason for name, (_, reason) in record.items()}
+    overlap = {} if given is None else {"clean_mask_overlap": float((valid & given[0]).sum() / max(1, given.sum()))}
+    if overlap.get("clean_mask_overlap") == 0:
+        stops["clean mask"] = "no pixel of it lies on the image"
     made = _write(job, order, image, mask, beam, stops)
     done = {
         "beam_arcsec": list(beam),
@@ -62,7 +73,30 @@ def make_continuum(job: Job, order: Order) -> None:
         "record": {name: [asdict(row) for row in rows] for name, (rows, _) in record.items()},
         "seconds": clock.seconds,
     }
-    job.finish(order, made, done | figures.report())
+    job.finish(order, made, done | overlap | figures.report())
+
+
+def _found_mask(
+    image: continuum.Image, parameters: Mapping[str, Any], recipe: Mapping[str, Any], stage: CleanStage, cell: float
+) -> NDArray[np.bool_]:
+    """Return the clean mask, (1, ny, nx), of what is significant at low resolution."""
+    own = orders.tapered(parameters, recipe) | {"imagename": str(image.root)}
+    gridding.dirty(own)
+    beam = common_beam(gridding.beams(image.part("psf")))
+    everywhere = gridding.read_valid(image.part("pb"))[0]
+    continuum.clean(image, own, everywhere, stage)
+    found = continuum.signal(
+        image,
+        beam,
+        cell,
+        everywhere,
+        high_snr=recipe["prior_mask_high_snr"],
+        low_snr=recipe["prior_mask_low_snr"],
+        absolute=False,
+        min_beams=1.0,
+        grow_beams=recipe["prior_mask_grow_beams"],
+    )
+    return found[np.newaxis]
 
 
 def _write(

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from fringeflow_postprocess.beam import Beam
 from fringeflow_postprocess.convolve import gaussian, to_round_beam
 
 Plane = NDArray[np.float32]
+Real = TypeVar("Real", np.float32, np.float64)
 
 _LEAST_PADDING = 1.5
 _PADDING_FWHM = 2.0
@@ -115,17 +117,21 @@ def feathered(
         return np.full(interferometer.shape, np.nan, np.float32)
     weight = np.ones_like(interferometer) if taper is None else np.where(valid, taper, np.float32(0))
     known = valid if chosen.rounds == 1 or taper is not None else np.isfinite(scaled)
-    high = (np.where(valid, interferometer, 0) * weight).astype(np.float64)
-    short = (np.where(known, scaled, 0) * weight).astype(np.float64)
+    # In single precision, as the planes are: transforms take two thirds of the time and half of the room.
+    high = np.where(valid, interferometer, np.float32(0)) * weight
+    short = np.where(known, scaled, np.float32(0)) * weight
     padded = padded_shape(high.shape, low, increments_arcsec)
-    response = gaussian(padded, low, increments_arcsec)
+    response = gaussian(padded, low, increments_arcsec).astype(np.float32)
     if chosen.low_pass:
-        short = _filtered(short, aperture(padded, low, increments_arcsec), padded)
-    short *= chosen.factor * own.solid_angle_sr / low.solid_angle_sr
+        short = _filtered(short, aperture(padded, low, increments_arcsec).astype(np.float32), padded)
+    short *= np.float32(chosen.factor * own.solid_angle_sr / low.solid_angle_sr)
     result = high if known is valid else np.where(valid, high, short)
     for _ in range(chosen.rounds):
-        result = np.where(known, result + short - _filtered(result, response, padded), 0.0)
-    return np.where(valid, result / np.where(valid, weight, 1), np.nan).astype(np.float32)
+        smooth = _filtered(result, response, padded)
+        result += short
+        result -= smooth
+        result[~known] = 0
+    return np.where(valid, result / np.where(valid, weight, np.float32(1)), np.float32(np.nan))
 
 
 def overlap(
@@ -181,8 +187,9 @@ def padded_shape(shape: tuple[int, ...], dish: Beam, increments_arcsec: tuple[fl
     return ny, nx
 
 
-def _filtered(
-    image: NDArray[np.float64], transfer: NDArray[np.float64], padded: tuple[int, int]
-) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = fft.irfft2(fft.rfft2(image, padded, workers=1) * transfer, padded, workers=1)
+def _filtered(image: NDArray[Real], transfer: NDArray[Real], padded: tuple[int, int]) -> NDArray[Real]:
+    """Return an image times a transfer function in the Fourier domain, in the precision of both."""
+    spectrum = fft.rfft2(image, padded, workers=1)
+    spectrum *= transfer
+    result: NDArray[Real] = fft.irfft2(spectrum, padded, workers=1, overwrite_x=True)
     return result[: image.shape[0], : image.shape[1]]

@@ -8,17 +8,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fringeflow.errors import BugError, NothingSelectedError
 from fringeflow_staging import tasks
-from fringeflow_staging.scheme import Grid, Regrid
+from fringeflow_staging.scheme import SAME_CHANNEL, Grid, Regrid
 from fringeflow_staging.tables import flagged_fraction, open_table
 from fringeflow_staging.windows import C_KMS, Range
 
-# Channels of sets that are joined agree to this share of their width (S12: far below 0.01).
-SAME_CHANNEL = 1e-3
 # A power of two that a double holds exactly beside any radio frequency
 QUANTUM_HZ = 2.0**-10
 
@@ -26,7 +25,7 @@ QUANTUM_HZ = 2.0**-10
 def regrid(
     vis: Path, output: Path, way: Regrid, grid: Grid, *, column: str, field: str = "", intent: str = ""
 ) -> float:
-    """Write one window of `vis`, interpolated to LSRK channels and binned, to `output` (section 6.3).
+    """Write one window of `vis`, brought to LSRK channels by interpolation and averaging, to `output` (section 6.3).
 
     Flagged channels stay flagged, channels outside the window are flagged. The native channels are never wider than
     those that CASA's cubic interpolation makes, and the binning averages them.
@@ -36,35 +35,52 @@ def regrid(
     float
         The share of flagged samples. When it is 1 no output is left.
     """
-    fine = output if way.factor == 1 else output.with_name(output.name + ".fine")
-    try:
-        tasks.run(
-            "mstransform",
-            vis,
-            outputvis=str(fine),
-            spw=str(way.window),
-            field=field,
-            intent=intent,
-            datacolumn=column,
-            keepflags=False,
-            regridms=True,
-            mode="velocity",
-            interpolation="cubic",
-            outframe="lsrk",
-            veltype="radio",
-            restfreq=f"{grid.restfreq_ghz:.12f}GHz",
-            start=f"{way.start_kms:.8f}km/s",
-            width=f"{way.width_kms:.8f}km/s",
-            nchan=way.n_channels,
-        )
-    except NothingSelectedError:
-        return 1.0
-    tasks.drop_pointing(fine)
-    if way.factor > 1:
-        tasks.run("mstransform", fine, outputvis=str(output), datacolumn="data", chanaverage=True, chanbin=way.factor)
-        tasks.remove(fine)
+    steps = _steps(way, grid) or [{}]
+    channels = "" if way.native is None else f":{way.native[0]}~{way.native[1]}"
+    selection: dict[str, Any] = {
+        "spw": f"{way.window}{channels}",
+        "field": field,
+        "intent": intent,
+        "keepflags": False,
+    }
+    for number, step in enumerate(steps):
+        last = number == len(steps) - 1
+        made = output if last else output.with_name(f"{output.name}.step{number}")
+        try:
+            tasks.run("mstransform", vis, outputvis=str(made), datacolumn=column, **selection, **step)
+        except NothingSelectedError:
+            return 1.0
+        if number == 0:
+            tasks.drop_pointing(made)
+        else:
+            tasks.remove(vis)
+        vis, column, selection = made, "data", {}
     settle(output, way, grid)
     return remaining(output)
+
+
+def _steps(way: Regrid, grid: Grid) -> list[dict[str, Any]]:
+    """Return the parameters of the calls of mstransform, one after the other, that bring a window to the grid."""
+    steps: list[dict[str, Any]] = []
+    if way.before > 1:
+        steps.append({"chanaverage": True, "chanbin": way.before})
+    if way.native is None:
+        steps.append(
+            {
+                "regridms": True,
+                "mode": "velocity",
+                "interpolation": "cubic",
+                "outframe": "lsrk",
+                "veltype": "radio",
+                "restfreq": f"{grid.restfreq_ghz:.12f}GHz",
+                "start": f"{way.start_kms:.8f}km/s",
+                "width": f"{way.width_kms:.8f}km/s",
+                "nchan": way.n_channels,
+            }
+        )
+    if way.factor > 1:
+        steps.append({"chanaverage": True, "chanbin": way.factor})
+    return steps
 
 
 def remaining(vis: Path) -> float:

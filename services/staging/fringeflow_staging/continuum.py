@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fringeflow.errors import DataError, NothingSelectedError
-from fringeflow_staging import combine, report, tasks
-from fringeflow_staging.metadata import Contents, read_contents
+from fringeflow_staging import combine, coverage, report, tasks, weights
+from fringeflow_staging.metadata import Contents
 from fringeflow_staging.scheme import Regrid, Setup, continuum_setup, smearing_limit_ghz
 from fringeflow_staging.settings import ContinuumSettings, Progress, Source
 from fringeflow_staging.windows import (
@@ -39,6 +39,7 @@ class _Input:
     vis: Path
     parts: list[tuple[int, Path]] = field(default_factory=list)
     ways: list[dict[str, Any]] = field(default_factory=list)
+    weights: list[dict[str, Any]] = field(default_factory=list)
 
 
 def stage_continuum(
@@ -56,7 +57,7 @@ def stage_continuum(
     ranges = checked_ranges(settings.ranges_ghz or ())
     scratch.mkdir(parents=True, exist_ok=True)
     inputs = [_look_at(number, source, ranges, settings, scratch) for number, source in enumerate(sources)]
-    limit = min(_smearing_limit(item.contents) for item in inputs)
+    limit = min(_smearing_limit(item.contents, settings) for item in inputs)
     channel = limit if settings.channel_ghz is None else settings.channel_ghz
     setups = [_setup(inputs, wanted, channel, settings) for wanted in ranges]
     for number, item in enumerate(inputs):
@@ -82,13 +83,20 @@ def stage_continuum(
             for wanted, setup in zip(ranges, setups, strict=True)
             if setup is not None
         ],
-        "channel_ghz": channel,
-        "smearing_limit_ghz": limit,
+        "channel_ghz": channel if math.isfinite(channel) else None,
+        "smearing_limit_ghz": limit if math.isfinite(limit) else None,
         "inputs": [
-            report.of_input(item.contents, item.source.array_tag, item.source.timebin, item.ways, item.notes)
+            report.of_input(
+                item.contents,
+                item.source,
+                item.ways,
+                item.notes,
+                coverage.of_continuum(item.contents, settings),
+                item.weights,
+            )
             for item in inputs
         ],
-        "weights": {"method": "scatter" if settings.reweigh else "propagated"},
+        "weights": {"method": settings.weights},
         **report.of_output(output),
     }
 
@@ -96,22 +104,24 @@ def stage_continuum(
 def _look_at(
     number: int, source: Source, ranges: Sequence[Range], settings: ContinuumSettings, scratch: Path
 ) -> _Input:
-    contents = read_contents(source.path, field=source.field, intent=source.intent)
+    contents = coverage.look_at(source, settings.corrections)
     science = contents.science_windows()
     windows = science
     if ranges:
         used = [set(covering(science, wanted, full=settings.full_coverage)) for wanted in ranges]
         windows = tuple(window for window in science if any(window in found for found in used))
     notes = list(contents.notes)
-    if not windows:
+    if not windows and contents.windows:
         notes.append(f"{contents.path.name} has no window in the continuum ranges")
     vis = scratch / f"{number}_{contents.path.stem}.taken"
     return _Input(source, contents, windows, notes, vis)
 
 
-def _smearing_limit(contents: Contents) -> float:
+def _smearing_limit(contents: Contents, settings: ContinuumSettings) -> float:
     windows = contents.science_windows()
-    lowest = min((window.reach_ghz[0] for window in windows), default=math.inf)
+    if not windows or not settings.corrections.limit_smearing:
+        return math.inf
+    lowest = min(window.reach_ghz[0] for window in windows)
     return smearing_limit_ghz(lowest, contents.dish_m, contents.longest_m)
 
 
@@ -153,8 +163,11 @@ def _take_without_lines(item: _Input, settings: ContinuumSettings) -> bool:
     chosen = channel_text(lines)
     if chosen:
         tasks.run("flagdata", item.vis, mode="manual", spw=chosen, flagbackup=False)
-    if settings.reweigh:
+    if settings.weights == "scatter":
         combine.reweigh(item.vis)
+    elif settings.weights == "native":
+        free = {number: ~mask for number, mask in lines.items()}
+        item.weights = weights.measure(item.vis, free, seconds=settings.weight_seconds)
     return True
 
 
@@ -173,7 +186,7 @@ def _regrid(number: int, item: _Input, ranges: Sequence[Range], setups: Sequence
 def _average(item: _Input, channel_ghz: float) -> None:
     """Average the channels of every window where they are, without regridding (section 7.2)."""
     for window in item.windows:
-        factor = min(max(math.floor(channel_ghz / window.width_ghz), 1), window.n_channels)
+        factor = math.floor(min(max(channel_ghz / window.width_ghz, 1), window.n_channels))
         part = item.vis.with_suffix(f".all_{window.number}.ms")
         try:
             tasks.run(
@@ -206,6 +219,6 @@ def _nothing(inputs: Sequence[_Input], ranges: Sequence[Range]) -> str:
     holds = []
     for item in inputs:
         reach = [window.reach_ghz for window in item.contents.science_windows()]
-        spans = ", ".join(f"{low:.6f}-{high:.6f} GHz" for low, high in reach)
+        spans = ", ".join(f"{low:.6f}-{high:.6f} GHz" for low, high in reach) or "nothing"
         holds.append(f"{item.contents.path.name} holds {spans}" + "".join(f" ({note})" for note in item.notes))
     return f"no continuum is left in {asked}: {'; '.join(holds)}"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fringeflow.errors import CorruptInputError, MissingInputError
+from fringeflow_staging.fields import unit_vectors
 from fringeflow_staging.metadata import NOT_SCIENCE, TARGET_INTENT, read_contents
 from fringeflow_staging.tables import open_table
 
@@ -65,14 +65,7 @@ def _fields(path: Path, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
             {
                 "id": number,
                 "name": str(table.getcell("NAME", number)),
-                "direction": _unit_vector(np.asarray(table.getcell("PHASE_DIR", number))[:, 0]).tolist(),
+                "direction": unit_vectors(np.asarray(table.getcell("PHASE_DIR", number))[:, :1].T)[0].tolist(),
             }
             for number in numbers
         ]
-
-
-def _unit_vector(direction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (x, y, z) of (right ascension, declination) in radians."""
-    right_ascension, declination = direction
-    flat = np.cos(declination)
-    return np.array([flat * np.cos(right_ascension), flat * np.sin(right_ascension), np.sin(declination)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ SAMPLED_TIMES = 200
 class LsrkFactors:
     """Factors between a stored frame and LSRK over the times and fields of the selection."""
 
-    def __init__(self, path: Path, times: dict[int, NDArray[np.float64]]) -> None:
+    def __init__(self, path: Path, times: Mapping[int, NDArray[np.float64]]) -> None:
         self._path = path
         self._times = {field: found[_spread(len(found))] for field, found in times.items()}
         self._known: dict[str, Range] = {"LSRK": (1.0, 1.0)}
@@ -30,23 +31,34 @@ class LsrkFactors:
             self._known[frame] = self._measure(frame)
         return self._known[frame]
 
+    def at(self, frame: str, field: int, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return LSRK / stored frequency of one field at `times` [n], in seconds as the main table has them."""
+        if frame == "LSRK":
+            return np.ones(len(times))
+        return np.array(self._ratios(frame, {field: times}))
+
     def _measure(self, frame: str) -> Range:
+        ratios = self._ratios(frame, self._times)
+        return min(ratios), max(ratios)
+
+    def _ratios(self, frame: str, times: Mapping[int, NDArray[np.float64]]) -> list[float]:
         from casatools import measures
 
         me = measures()
         try:
             me.doframe(self._position(me))
-            ratios = []
-            for number, times in self._times.items():
+            ratios: list[float] = []
+            for number, own in times.items():
                 me.doframe(self._direction(me, number))
-                for time in times:
+                for time in own:
                     me.doframe(me.epoch("UTC", f"{time:.3f}s"))
                     ratios.append(me.measure(me.frequency(frame, "1GHz"), "LSRK")["m0"]["value"] / 1e9)
-            return min(ratios), max(ratios)
         except (KeyError, RuntimeError) as error:
             raise CorruptInputError(
                 f"{self._path.name}: its {frame} frequencies cannot be converted to LSRK", remedy="check its subtables"
             ) from error
+        else:
+            return ratios
         finally:
             me.done()
 

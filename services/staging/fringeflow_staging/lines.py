@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from fringeflow.errors import DataError, NothingSelectedError
-from fringeflow_staging import combine, report, tasks
-from fringeflow_staging.metadata import Contents, read_contents
-from fringeflow_staging.scheme import Grid, Regrid, Setup, line_channels, line_setup
+from fringeflow_staging import combine, coverage, report, tasks, weights
+from fringeflow_staging.metadata import Contents
+from fringeflow_staging.rebin import rebin
+from fringeflow_staging.scheme import Grid, Regrid, Setup, line_channels
 from fringeflow_staging.settings import LineSettings, Progress, Source
 from fringeflow_staging.subtraction import Fit, plan_fit, subtract, subtract_across
-from fringeflow_staging.windows import C_KMS, Window, covering, excluded_ranges, line_range_ghz
+from fringeflow_staging.windows import Range, Window, excluded_ranges
 
 # Without a key the outer tenth of the window on either side is taken as free of the line (S16).
 DEFAULT_EDGE_SHARE = 0.1
@@ -40,6 +41,7 @@ class _Input:
     subtracted: frozenset[int] = frozenset()
     parts: list[Path] = field(default_factory=list)
     ways: list[dict[str, Any]] = field(default_factory=list)
+    weights: list[dict[str, Any]] = field(default_factory=list)
 
 
 def stage_line(
@@ -64,7 +66,9 @@ def stage_line(
             progress(f"continuum subtraction of {item.contents.path.stem}", 0.8 * item.number / len(inputs))
             _subtract(item, settings, scratch)
             progress(f"regridding {item.contents.path.stem}", 0.8 * (item.number + 0.4) / len(inputs))
-            _regrid(item, ways, setup.grid, scratch)
+            if settings.weights == "native":
+                _measure_weights(item, settings)
+            _regrid(item, ways, setup.grid, settings, scratch)
             tasks.remove(*({item.plain, item.without} - {item.contents.path}))
     parts = [part for item in inputs for part in item.parts]
     if not parts:
@@ -75,46 +79,62 @@ def stage_line(
     progress("joining", 0.85)
     combine.join(parts, output)
     progress("measuring weights", 0.9)
-    weights = _reweigh(output, setup, settings)
+    line = line_channels(
+        setup.grid.n_channels,
+        setup.grid.width_kms,
+        _edge_kms(settings),
+        symmetric=settings.corrections.symmetric_edges,
+    )
+    found = _reweigh(output, line, settings)
     return {
         "kind": "line",
+        "method": settings.method,
         "grid": report.of_grid(setup.grid, (settings.vsys_kms, settings.vwidth_kms)),
         "inputs": [
-            report.of_input(item.contents, item.source.array_tag, item.source.timebin, item.ways, item.notes)
+            report.of_input(
+                item.contents,
+                item.source,
+                item.ways,
+                item.notes,
+                coverage.of_line(item.contents, settings),
+                item.weights,
+            )
             for item in inputs
         ],
-        "weights": weights,
+        "weights": found,
+        "channel_correlation": report.channel_correlation(output, line),
         **report.of_output(output),
     }
 
 
 def _look_at(number: int, source: Source, settings: LineSettings) -> _Input:
-    """Read the metadata and choose the windows that cover the line finely enough (section 5.2)."""
-    contents = read_contents(source.path, field=source.field, intent=source.intent)
-    wanted = line_range_ghz(settings.restfreq_ghz, settings.vsys_kms, settings.vwidth_kms)
-    windows = covering(
-        contents.science_windows(),
-        wanted,
-        widest_ghz=settings.channel_kms / C_KMS * settings.restfreq_ghz,
-        full=settings.full_coverage,
-    )
+    """Read the metadata, choose the windows that cover the line and the channels through which they are fitted."""
+    contents = coverage.look_at(source, settings.corrections)
+    windows = coverage.used_for_line(contents, settings)
     item = _Input(number, source, contents, windows, list(contents.notes), contents.path, contents.path)
-    if not windows:
+    if not windows and contents.windows:
         item.notes.append(f"{contents.path.name} does not hold the line: {contents.coverage(settings.restfreq_ghz)}")
+    fitted = contents.science_windows() if settings.combinespw else windows
+    item.fits = {fit.window: fit for fit in _plan_fits(fitted, settings)}
+    if settings.contsub == "require":
+        _leave_out_unfittable(item, settings)
     return item
 
 
+def _leave_out_unfittable(item: _Input, settings: LineSettings) -> None:
+    """Take only windows whose continuum can be subtracted."""
+    together = settings.combinespw and any(fit.is_possible for fit in item.fits.values())
+    for window in item.windows:
+        if not together and not item.fits[window.number].is_possible:
+            item.notes.append(
+                f"window {window.number} of {item.contents.path.name} has {item.fits[window.number].n_channels} "
+                "line-free channels: it is left out, as its continuum cannot be subtracted"
+            )
+            item.windows = tuple(other for other in item.windows if other is not window)
+
+
 def _setup(inputs: Sequence[_Input], settings: LineSettings) -> Setup:
-    setup = line_setup(
-        [item.windows for item in inputs],
-        restfreq_ghz=settings.restfreq_ghz,
-        vsys_kms=settings.vsys_kms,
-        vwidth_kms=settings.vwidth_kms,
-        channel_kms=settings.channel_kms,
-        mode=settings.grid_mode,
-        one_grid=settings.corrections.one_grid,
-        cover=settings.corrections.cover,
-    )
+    setup = coverage.setup_of([item.windows for item in inputs], settings)
     if setup is None:
         raise DataError(
             _no_window(inputs, settings),
@@ -127,14 +147,16 @@ def _subtract(item: _Input, settings: LineSettings, scratch: Path) -> None:
     """Subtract the continuum of one source, as far as its windows have line-free channels."""
     contents, corrections = item.contents, settings.corrections
     fitted = contents.science_windows() if settings.combinespw else item.windows
-    fits = _plan_fits(fitted, settings)
-    item.fits = {fit.window: fit for fit in fits}
+    fits = [item.fits[window.number] for window in fitted]
     selection: dict[str, Any] = {"column": contents.column, "field": contents.field, "intent": contents.intent}
-    if settings.combinespw or not tasks.is_zero(item.source.timebin):
+    if settings.combinespw or settings.weights == "native" or not tasks.is_zero(item.source.timebin):
         item.plain = scratch / f"{item.number}.taken"
         numbers = [window.number for window in fitted]
         tasks.take(contents.path, item.plain, windows=numbers, timebin=item.source.timebin, **selection)
         selection = {"column": "data"}
+    if settings.contsub == "none":
+        item.notes.append(f"the continuum of {contents.path.name} is not subtracted, as asked for")
+        return
     possible = [fit for fit in fits if fit.is_possible or not corrections.skip_unfittable]
     if settings.combinespw:
         item.without = item.plain
@@ -153,6 +175,20 @@ def _subtract(item: _Input, settings: LineSettings, scratch: Path) -> None:
             )
 
 
+def _measure_weights(item: _Input, settings: LineSettings) -> None:
+    """Measure weights on the native channels of the scratch sets that the windows are read from (S17)."""
+    for vis in dict.fromkeys((item.plain, item.without)):
+        here = [number for number in item.fits if (item.without if number in item.subtracted else item.plain) == vis]
+        free = {number: item.fits[number].chosen for number in here if item.fits[number].is_possible}
+        order = settings.fitorder if vis != item.plain else 0
+        item.weights += weights.measure(vis, free, seconds=settings.weight_seconds, order=order)
+        item.notes += [
+            f"window {number} of {item.contents.path.name} has no line-free channels: its weights are as delivered"
+            for number in here
+            if number not in free
+        ]
+
+
 def _plan_fits(windows: Sequence[Window], settings: LineSettings) -> list[Fit]:
     corrections = settings.corrections
     excluded = excluded_ranges(settings.excluded_ghz, settings.manual_ghz, union=corrections.union_exclusions)
@@ -168,7 +204,7 @@ def _plan_fits(windows: Sequence[Window], settings: LineSettings) -> list[Fit]:
     ]
 
 
-def _regrid(item: _Input, ways: Sequence[Regrid], grid: Grid, scratch: Path) -> None:
+def _regrid(item: _Input, ways: Sequence[Regrid], grid: Grid, settings: LineSettings, scratch: Path) -> None:
     """Bring the windows of one source to the grid; what is entirely flagged is left out."""
     contents = item.contents
     native = {window.number: window.width_kms(grid.restfreq_ghz) for window in item.windows}
@@ -179,7 +215,8 @@ def _regrid(item: _Input, ways: Sequence[Regrid], grid: Grid, scratch: Path) -> 
         if vis == contents.path:
             selection = {"column": contents.column, "field": contents.field, "intent": contents.intent}
         part = scratch / f"{item.number}_{way.window}.ms"
-        flagged = combine.regrid(vis, part, way, grid, **selection)
+        bring = rebin if settings.method == "conserve" else combine.regrid
+        flagged = bring(vis, part, way, grid, **selection)
         if flagged == 1.0:
             item.notes.append(f"window {way.window} of {contents.path.name} is entirely flagged")
             continue
@@ -188,13 +225,16 @@ def _regrid(item: _Input, ways: Sequence[Regrid], grid: Grid, scratch: Path) -> 
         item.ways.append(report.of_window(way, native[way.window], flagged, fit, subtracted=ready))
 
 
-def _reweigh(output: Path, setup: Setup, settings: LineSettings) -> dict[str, Any]:
+def _edge_kms(settings: LineSettings) -> float:
+    """Return how much of the window at either end is free of the line."""
+    return DEFAULT_EDGE_SHARE * settings.vwidth_kms if settings.statwt_edge_kms is None else settings.statwt_edge_kms
+
+
+def _reweigh(output: Path, line: Range | None, settings: LineSettings) -> dict[str, Any]:
     """Measure the weights on the line-free ends of the window, or keep the propagated ones where there are none."""
-    edge = (
-        settings.statwt_edge_kms if settings.statwt_edge_kms is not None else DEFAULT_EDGE_SHARE * settings.vwidth_kms
-    )
-    grid = setup.grid
-    line = line_channels(grid.n_channels, grid.width_kms, edge, symmetric=settings.corrections.symmetric_edges)
+    if settings.weights != "scatter":
+        return {"method": settings.weights}
+    edge = _edge_kms(settings)
     if line is None:
         return {"method": "propagated", "reason": f"no line is left between two edges of {edge:g} km/s"}
     combine.reweigh(output, (int(line[0]), int(line[1])))
@@ -202,9 +242,8 @@ def _reweigh(output: Path, setup: Setup, settings: LineSettings) -> dict[str, An
 
 
 def _no_window(inputs: Sequence[_Input], settings: LineSettings) -> str:
-    low, high = (settings.vsys_kms + sign * settings.vwidth_kms / 2 for sign in (-1, 1))
-    holds = [f"{item.contents.path.name}: {item.contents.coverage(settings.restfreq_ghz)}" for item in inputs]
-    return (
-        f"no spectral window covers {'all of ' if settings.full_coverage else ''}{low:.1f} to {high:.1f} km/s (LSRK) "
-        f"of {settings.restfreq_ghz:.6f} GHz in channels of {settings.channel_kms:g} km/s or less; {'; '.join(holds)}"
-    )
+    holds = [
+        f"{item.contents.path.name}: {item.contents.coverage(settings.restfreq_ghz) or item.contents.lacks()}"
+        for item in inputs
+    ]
+    return f"no spectral window covers {coverage.said(settings)}; {'; '.join(holds)}"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fringeflow.errors import DataError, MissingInputError, NothingSelectedError
+from fringeflow_staging.fields import Area
 from fringeflow_staging.frames import LsrkFactors
 from fringeflow_staging.tables import BLOCK_ROWS, first_line, open_table
 from fringeflow_staging.windows import Window
@@ -58,11 +59,20 @@ class Contents:
     notes: tuple[str, ...] = ()
     fields: tuple[int, ...] = ()
 
+    @classmethod
+    def empty(cls, path: Path, reason: str) -> Contents:
+        """Return the contents of a measurement set of which nothing is selected, for the `reason` given."""
+        return cls(path, "", "", "none", (), "", 0, 0.0, 0.0, 0.0, (reason,))
+
     def science_windows(self) -> tuple[Window, ...]:
         """Return the windows with selected rows that hold spectra of the sky (section 5.3)."""
         return tuple(
             window for window in self.windows if window.rows and not any(word in window.name for word in NOT_SCIENCE)
         )
+
+    def lacks(self) -> str:
+        """Return in words why it has no windows at all, or ''."""
+        return "" if self.windows else "; ".join(self.notes)
 
     def coverage(self, restfreq_ghz: float) -> str:
         """Return in words which window covers which velocities of a line."""
@@ -85,10 +95,19 @@ class _Rows:
     longest_m: float
 
 
-def read_contents(path: Path, *, field: str = "all", intent: str = TARGET_INTENT) -> Contents:
+def read_contents(
+    path: Path, *, field: str = "all", intent: str = TARGET_INTENT, area: Area | None = None, lsrk: bool = True
+) -> Contents:
     """Return what the rows of `field` (CASA syntax or ``all``) with `intent` hold.
 
     A measurement set that tells no intents at all is taken whole, and a note says so.
+
+    Parameters
+    ----------
+    area
+        Take only the pointings that see it.
+    lsrk
+        False takes stored frequencies for LSRK ones, as the reference does (S1).
 
     Raises
     ------
@@ -97,7 +116,7 @@ def read_contents(path: Path, *, field: str = "all", intent: str = TARGET_INTENT
     DataError
         It lacks a column.
     NothingSelectedError
-        No row has the field and intent asked for.
+        No row has the field and intent asked for, or no pointing sees the area.
     """
     if not path.is_dir():
         raise MissingInputError(f"{path.name}: there is no such measurement set", remedy="check the ms key and ms_root")
@@ -107,6 +126,9 @@ def read_contents(path: Path, *, field: str = "all", intent: str = TARGET_INTENT
         column = _data_column(path, columns)
         states, used_intent, notes = _states(path, intent)
         fields = _field_numbers(path, selected)
+        if area is not None:
+            fields = area.pointings(path, fields)
+            selected = ",".join(map(str, fields))
         rows = _scan(main, fields, states)
     if not rows.per_description:
         raise NothingSelectedError(
@@ -114,7 +136,7 @@ def read_contents(path: Path, *, field: str = "all", intent: str = TARGET_INTENT
             remedy=f"fields: {', '.join(_names(path, 'FIELD', 'NAME'))}; "
             f"intents: {', '.join(sorted(set(_names(path, 'STATE', 'OBS_MODE')))) or 'none'}",
         )
-    factors = LsrkFactors(path, rows.times)
+    factors = LsrkFactors(path, rows.times) if lsrk else None
     windows, frames = _windows(path, rows.per_description, factors)
     return Contents(
         path=path,
@@ -207,7 +229,7 @@ def _scan(main: Any, fields: NDArray[np.int64] | None, states: NDArray[np.int64]
     return _Rows(counts, ordered, shortest if longest else 0.0, longest)
 
 
-def _windows(path: Path, rows: dict[int, int], factors: LsrkFactors) -> tuple[tuple[Window, ...], set[str]]:
+def _windows(path: Path, rows: dict[int, int], factors: LsrkFactors | None) -> tuple[tuple[Window, ...], set[str]]:
     """Return all windows with their selected rows, and the frames of those that have any."""
     with open_table(path / "DATA_DESCRIPTION") as descriptions:
         of_description = descriptions.getcol("SPECTRAL_WINDOW_ID")
@@ -227,9 +249,10 @@ def _windows(path: Path, rows: dict[int, int], factors: LsrkFactors) -> tuple[tu
                     number=number,
                     centres_ghz=tuple(np.asarray(table.getcell("CHAN_FREQ", number) / 1e9).tolist()),
                     widths_ghz=tuple(np.abs(table.getcell("CHAN_WIDTH", number) / 1e9).tolist()),
-                    to_lsrk=factors.of(frame) if used else (1.0, 1.0),
+                    to_lsrk=factors.of(frame) if used and factors else (1.0, 1.0),
                     rows=used,
                     name=str(table.getcell("NAME", number)),
+                    frame=frame,
                 )
             )
     return tuple(found), frames

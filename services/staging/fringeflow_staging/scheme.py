@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from fringeflow.errors import DataError
 from fringeflow_staging.windows import C_KMS, Range, Window
 
 # Output channels are this much wider than the widest multiple of native ones, so that rounding never makes a regrid
@@ -17,7 +20,13 @@ from fringeflow_staging.windows import C_KMS, Range, Window
 MARGIN = 3e-4
 # Beyond this share of (synthesised beam / primary beam) the width of a channel smears sources away from the centre.
 SMEARING = 0.1
+# Channels of sets that are joined agree to this share of their width (S12: far below 0.01).
+SAME_CHANNEL = 1e-3
 ROUNDING = 1e-9
+
+Method = Literal["regrid_then_rebin", "rebin_then_regrid", "just_regrid", "just_rebin", "conserve"]
+"""How native channels become those of the grid: CASA's interpolation after, before or without averaging, averaging
+alone, or our own rebinning by overlap."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Regrid:
-    """How one window of one input reaches the grid: `n_channels` from `start_kms`, then binned by `factor`."""
+    """How one window of one input reaches the grid.
+
+    `before` native channels are averaged, the result is brought to `n_channels` of `width_kms` from `start_kms`
+    (`native`: these native channels, first and last, are taken as they are instead), then `factor` are averaged.
+    """
 
     source: int
     window: int
@@ -49,6 +62,8 @@ class Regrid:
     start_kms: float
     width_kms: float
     n_channels: int
+    before: int = 1
+    native: tuple[int, int] | None = None
 
     @property
     def first_output_kms(self) -> float:
@@ -73,6 +88,7 @@ def line_setup(
     vwidth_kms: float,
     channel_kms: float,
     mode: Literal["max", "exact"] = "max",
+    method: Method = "regrid_then_rebin",
     one_grid: bool = True,
     cover: bool = False,
 ) -> Setup | None:
@@ -87,8 +103,16 @@ def line_setup(
         edges at its integer multiples, so that all products of a survey share one grid (S14, S31).
     one_grid
         False lets the first channel of each bin factor begin where the reference's does (S12).
+    method
+        With ``just_regrid`` channels are as wide as asked for and symmetric about `vsys_kms` (S14), with
+        ``just_rebin`` they are those of the windows, averaged.
     cover
         Whether mode ``max`` adds the channels that reach the upper end of the window (S32).
+
+    Raises
+    ------
+    DataError
+        The native channels of `just_rebin` are not LSRK, or differ among the inputs.
 
     Notes
     -----
@@ -100,25 +124,76 @@ def line_setup(
     ways, too_wide = _bin_factors(inputs, channel_kms, restfreq_ghz)
     if not ways:
         return None
-    vlow, vhigh = vsys_kms - vwidth_kms / 2, vsys_kms + vwidth_kms / 2
+    span = vsys_kms - vwidth_kms / 2, vsys_kms + vwidth_kms / 2
+    if method == "just_rebin":
+        by_place = {(source, window.number): window for source, windows in enumerate(inputs) for window in windows}
+        return _native_setup([(by_place[way[:2]], way) for way in ways], restfreq_ghz, span, too_wide)
     if mode == "exact":
-        width = channel_kms
-        edge = math.floor(vlow / width + ROUNDING) * width
-        n_out = math.ceil((vhigh - edge) / width - ROUNDING)
+        edge = math.floor(span[0] / channel_kms + ROUNDING) * channel_kms
+        grid = Grid(restfreq_ghz, edge, channel_kms, _to_the_end(edge, span[1], channel_kms))
+    elif method == "just_regrid":
+        n_out = _to_the_end(*span, channel_kms)
+        grid = Grid(restfreq_ghz, vsys_kms - n_out * channel_kms / 2, channel_kms, n_out)
     else:
-        binned = [native * factor for _, _, factor, native in ways]
-        width = max(binned) * (1 + MARGIN)
-        edge = vlow - width / min(factor for _, _, factor, _ in ways) / 2
-        n_out = min(math.floor(vwidth_kms / each) for each in binned)
-        if cover:
-            n_out = math.ceil((vhigh - edge) / width - ROUNDING)
-    grid = Grid(restfreq_ghz, edge, width, max(n_out, 1))
+        grid = _widest_grid(ways, restfreq_ghz, span, cover=cover)
     regrids = []
     for source, window, factor, _ in ways:
-        fine = width / factor
-        start = edge + fine / 2 if one_grid or mode == "exact" else vlow
-        regrids.append(Regrid(source, window, factor, start, fine, grid.n_channels * factor))
+        before = factor if method == "rebin_then_regrid" else 1
+        after = factor if method == "regrid_then_rebin" else 1
+        fine = grid.width_kms / after
+        on_grid = one_grid or mode == "exact" or method != "regrid_then_rebin"
+        start = grid.edge_kms + fine / 2 if on_grid else span[0]
+        regrids.append(Regrid(source, window, after, start, fine, grid.n_channels * after, before))
     return Setup(grid, tuple(regrids), too_wide)
+
+
+def _widest_grid(
+    ways: Sequence[tuple[int, int, int, float]], restfreq_ghz: float, span_kms: Range, *, cover: bool
+) -> Grid:
+    """Return the grid of the widest multiple of native channels that is not wider than asked for."""
+    binned = [native * factor for _, _, factor, native in ways]
+    width = max(binned) * (1 + MARGIN)
+    edge = span_kms[0] - width / min(factor for _, _, factor, _ in ways) / 2
+    n_out = min(math.floor((span_kms[1] - span_kms[0]) / each) for each in binned)
+    return Grid(restfreq_ghz, edge, width, _to_the_end(edge, span_kms[1], width) if cover else max(n_out, 1))
+
+
+def _to_the_end(edge_kms: float, end_kms: float, width_kms: float) -> int:
+    return max(math.ceil((end_kms - edge_kms) / width_kms - ROUNDING), 1)
+
+
+def _native_setup(
+    found: Sequence[tuple[Window, tuple[int, int, int, float]]],
+    restfreq_ghz: float,
+    span_kms: Range,
+    too_wide: tuple[tuple[int, int], ...],
+) -> Setup:
+    """Return the grid that the native channels of all windows make by themselves, averaged."""
+    grids, regrids = [], []
+    for window, (source, number, factor, native) in found:
+        if window.to_lsrk != (1.0, 1.0):
+            raise DataError(
+                f"window {number} has {window.frame} channels, which averaging alone does not bring to LSRK",
+                remedy="choose another staging_method",
+            )
+        centres = C_KMS * (1 - np.array(window.centres_ghz) / restfreq_ghz)
+        order = np.argsort(centres)
+        first = int(np.searchsorted(centres[order] + native / 2, span_kms[0] + ROUNDING))
+        edge = float(centres[order[first]]) - native / 2
+        n_out = min(_to_the_end(edge, span_kms[1], native * factor), (window.n_channels - first) // factor)
+        ends = order[first], order[first + max(n_out, 1) * factor - 1]
+        grids.append(Grid(restfreq_ghz, edge, native * factor, max(n_out, 1)))
+        channels = int(min(ends)), int(max(ends))
+        regrids.append(Regrid(source, number, 1, grids[-1].centre_kms(0), native * factor, n_out, factor, channels))
+    for grid in grids[1:]:
+        if grid.n_channels != grids[0].n_channels or not math.isclose(
+            grid.edge_kms, grids[0].edge_kms, abs_tol=SAME_CHANNEL * grid.width_kms
+        ):
+            raise DataError(
+                "the inputs have different channels, which averaging alone does not bring together",
+                remedy="choose another staging_method",
+            )
+    return Setup(grids[0], tuple(regrids), too_wide)
 
 
 def continuum_setup(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fringeflow.errors import DataError
 from fringeflow.graph.staging import ContinuumRecipe, LineRecipe, StagingInput, read_recipe
 from fringeflow.jobs import casa
 from fringeflow.jobs.order import Job, Order
+from fringeflow_staging import coverage
 from fringeflow_staging.continuum import stage_continuum
+from fringeflow_staging.fields import BEAMS, Area
 from fringeflow_staging.lines import stage_line
+from fringeflow_staging.metadata import Contents
 from fringeflow_staging.settings import ContinuumSettings, Corrections, LineSettings, Source
 from fringeflow_staging.tasks import remove
+from fringeflow_staging.weights import WEIGHT_SECONDS
 from fringeflow_staging.windows import Range, line_range_ghz
 
 
@@ -30,7 +37,7 @@ def _make_one(job: Job, order: Order, number: int) -> None:
     place.mkdir(parents=True, exist_ok=True)
     output = place / name
     remove(output)
-    sources = [_source(order, item) for item in recipe.inputs]
+    sources = [_source(order.leaves[item.leaf], recipe, item) for item in recipe.inputs]
     if isinstance(recipe, LineRecipe):
         facts = stage_line(sources, _line_settings(recipe), output, place / "scratch", job.progress)
     else:
@@ -39,8 +46,62 @@ def _make_one(job: Job, order: Order, number: int) -> None:
     job.finish(order, {name: output}, facts)
 
 
-def _source(order: Order, item: StagingInput) -> Source:
-    return Source(order.leaves[item.leaf], item.field, item.timebin, item.array_tag, item.intent)
+def cover(units: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]) -> list[dict[str, Any]]:
+    """Return how measurement sets cover what staging units ask of them, from their metadata alone.
+
+    Parameters
+    ----------
+    units
+        Of each its recipe, and where its inputs lie: name of the dropped input -> path; others are not there yet.
+
+    Returns
+    -------
+    list of dict
+        `asked`, in words; `inputs`, each with `name`, `array_tag`, `notes` and `windows` (see `coverage`); `channels`,
+        the output channels of a line as far as these inputs decide them, else None; `lacking`, groups of arrays of
+        which none covers anything.
+    """
+    look = cache(_look_gently)  # products share measurement sets
+    return [_cover(read_recipe(recipe), places, look) for recipe, places in units]
+
+
+def _look_gently(source: Source, corrections: Corrections) -> Contents:
+    if source.path.is_file():
+        return Contents.empty(source.path, "it is packed: what it covers is seen when it is unpacked")
+    try:
+        return coverage.look_at(source, corrections)
+    except DataError as error:
+        return Contents.empty(source.path, error.message)
+
+
+def _cover(
+    recipe: LineRecipe | ContinuumRecipe,
+    places: Mapping[str, str],
+    look: Callable[[Source, Corrections], Contents],
+) -> dict[str, Any]:
+    settings = _line_settings(recipe) if isinstance(recipe, LineRecipe) else _continuum_settings(recipe)
+    inputs: list[dict[str, Any]] = []
+    seen: list[Contents] = []
+    for item in recipe.inputs:
+        if item.leaf in places:
+            held = look(_source(Path(places[item.leaf]), recipe, item), settings.corrections)
+            seen.append(held)
+        else:
+            held = Contents.empty(Path(item.leaf), "it is not there")
+        windows = coverage.of(held, settings)
+        inputs.append({"name": item.leaf, "array_tag": item.array_tag, "notes": list(held.notes), "windows": windows})
+    used = {row["array_tag"] for row in inputs if any(window["used"] for window in row["windows"])}
+    return {
+        "asked": coverage.said(settings),
+        "inputs": inputs,
+        "channels": coverage.channels(seen, settings) if isinstance(settings, LineSettings) else None,
+        "lacking": [list(group) for group in recipe.array_groups if not used & set(group)],
+    }
+
+
+def _source(path: Path, recipe: LineRecipe | ContinuumRecipe, item: StagingInput) -> Source:
+    area = None if recipe.area is None else Area(recipe.area, BEAMS if recipe.area_beams is None else recipe.area_beams)
+    return Source(path, item.field, item.timebin, item.array_tag, recipe.intent or item.intent, area)
 
 
 def _line_settings(recipe: LineRecipe) -> LineSettings:
@@ -56,7 +117,12 @@ def _line_settings(recipe: LineRecipe) -> LineSettings:
         combinespw=recipe.combinespw,
         statwt_edge_kms=recipe.statwt_edge_kms,
         full_coverage=recipe.full_coverage,
-        corrections=_corrections(recipe),
+        grid_mode=recipe.grid or "max",
+        method=recipe.method or "regrid_then_rebin",
+        weights=recipe.weights or "scatter",
+        weight_seconds=recipe.weight_seconds or WEIGHT_SECONDS,
+        contsub=recipe.contsub or "prefer",
+        corrections=replace(_corrections(recipe), cover=bool(recipe.cover_window)),
     )
 
 
@@ -66,7 +132,8 @@ def _continuum_settings(recipe: ContinuumRecipe) -> ContinuumSettings:
         channel_ghz=recipe.channel_ghz,
         excluded_ghz=_excluded(recipe),
         full_coverage=recipe.full_coverage,
-        reweigh=recipe.reweigh,
+        weights="native" if recipe.reweigh == "native" else "scatter" if recipe.reweigh else "propagated",
+        weight_seconds=recipe.weight_seconds or WEIGHT_SECONDS,
         corrections=_corrections(recipe),
     )
 
@@ -74,11 +141,13 @@ def _continuum_settings(recipe: ContinuumRecipe) -> ContinuumSettings:
 def _corrections(recipe: LineRecipe | ContinuumRecipe) -> Corrections:
     off = set(recipe.corrections_off)
     return Corrections(
+        lsrk="S1" not in off,
         union_exclusions="S2" not in off,
         any_overlap="S5" not in off,
         skip_unfittable="S6" not in off,
         one_grid="S12" not in off,
         symmetric_edges="S15" not in off,
+        limit_smearing="S18" not in off,
     )
 
 

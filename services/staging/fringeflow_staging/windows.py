@@ -38,6 +38,8 @@ class Window:
         Smallest and largest factor over the track that turns stored into LSRK frequencies.
     rows
         Rows of the main table that the selection takes from it.
+    name, frame
+        What it is called, and the frame of the frequencies stored.
     """
 
     number: int
@@ -46,6 +48,7 @@ class Window:
     to_lsrk: Range = (1.0, 1.0)
     rows: int = 1
     name: str = ""
+    frame: str = ""
 
     @property
     def n_channels(self) -> int:
@@ -128,10 +131,8 @@ def excluded_ranges(
     return tuple(sorted(kept))
 
 
-def covering(
-    windows: Iterable[Window], wanted_ghz: Range, *, widest_ghz: float | None = None, full: bool = False
-) -> tuple[Window, ...]:
-    """Return the windows with data that overlap `wanted_ghz` (staging specification, section 5.2).
+def left_out(window: Window, wanted_ghz: Range, *, widest_ghz: float | None = None, full: bool = False) -> str:
+    """Return why a window is not used for `wanted_ghz` (staging specification, section 5.2), or '' if it is.
 
     Parameters
     ----------
@@ -141,15 +142,25 @@ def covering(
         Take only windows that hold all of `wanted_ghz` all through the track.
     """
     low, high = wanted_ghz
-    found = []
-    for window in windows:
-        reached, always = window.reach_ghz, window.always_ghz
-        overlaps = reached[1] >= low and reached[0] <= high
-        fine = widest_ghz is None or window.width_ghz <= widest_ghz
-        holds = always[1] > high and always[0] < low
-        if window.rows and overlaps and fine and (holds or not full):
-            found.append(window)
-    return tuple(found)
+    reached, always = window.reach_ghz, window.always_ghz
+    if not window.rows:
+        return "no selected rows"
+    if reached[1] < low:
+        return f"ends {low - reached[1]:.6f} GHz below"
+    if reached[0] > high:
+        return f"begins {reached[0] - high:.6f} GHz above"
+    if widest_ghz is not None and window.width_ghz > widest_ghz:
+        return f"its channels are {window.width_ghz / widest_ghz:.3g} times as wide as they may be"
+    if full and not (always[1] > high and always[0] < low):
+        return "does not hold all of it all through the track"
+    return ""
+
+
+def covering(
+    windows: Iterable[Window], wanted_ghz: Range, *, widest_ghz: float | None = None, full: bool = False
+) -> tuple[Window, ...]:
+    """Return the windows that are used for `wanted_ghz`; see `left_out`."""
+    return tuple(window for window in windows if not left_out(window, wanted_ghz, widest_ghz=widest_ghz, full=full))
 
 
 def touched(window: Window, ranges: Iterable[Range], *, any_overlap: bool = True) -> Mask:

@@ -6,22 +6,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import typer
 
-from fringeflow import tools
+from fringeflow.cli import aside
 from fringeflow.cli.console import console
 from fringeflow.errors import DataError
-from fringeflow.jobs.host import JobHost
 from fringeflow.keys import lines, writing
 from fringeflow.keys.problems import Findings
 from fringeflow.keys.starter import Described, Velocity, starter, target_name
 from fringeflow.keys.syntax import column_rows, read_text
 from fringeflow.keys.tables import number_in
 from fringeflow.keys.values import number, positive
-from fringeflow.store.settings import StoreSettings
 
 _COLUMNS = ("field", "vsys", "vwidth", "distance_mpc")
 _REMEDY = "give --vsys KM_S, or --velocities TABLE with lines: FIELD VSYS [VWIDTH [DISTANCE_MPC]]"
@@ -56,12 +53,7 @@ def init(sets: Sequence[Path], folder: Path, request: Request) -> int:
 
 def describe(sets: Sequence[Path]) -> list[Mapping[str, Any]]:
     """Return what each measurement set holds, read by the staging service in a process of its own."""
-    with TemporaryDirectory(prefix="fringeflow-init-") as name:
-        scratch = Path(name)
-        settings = StoreSettings.of_folder(scratch / "store")
-        with JobHost(scratch / "scratch", settings, log_folder=scratch / "logs") as host:
-            tool = tools.find("describe")
-            return [host.call(tool, {"path": path.absolute()}) for path in sets]
+    return aside.call("describe", ({"path": path.absolute()} for path in sets))
 
 
 def _velocities(names: Sequence[str], request: Request) -> dict[str, Velocity]:

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 
 import fringeflow
-from fringeflow.cli import bucket, operators, put
+from fringeflow.cli import bucket, coverage, noise, operators, put, trial
+from fringeflow.collecting import no_garbage
 from fringeflow.errors import DiskFullError, FringeflowError, ReadOnlyError
 
 app = typer.Typer(
@@ -142,7 +143,11 @@ def run_command(
     products out in DIR/products. What is made already is not made again; a run that was killed goes on where it was.
     Exits 0 only if all units are made.
     """
-    from fringeflow.cli import run
+    from fringeflow.jobs.server import ForkServer
+
+    server = ForkServer()  # first of all: it loads its libraries while this process loads its own
+    with no_garbage():
+        from fringeflow.cli import run
 
     request = run.Request(
         targets=tuple(target or ()),
@@ -154,7 +159,7 @@ def run_command(
         page=page,
         profile=profile,
     )
-    raise typer.Exit(run.run(master_key, workdir, request, as_json=json))
+    raise typer.Exit(run.run(master_key, workdir, request, as_json=json, server=server))
 
 
 @app.command(name="products")
@@ -263,7 +268,10 @@ def worker_command(
     )
 
 
+app.command(name="coverage")(coverage.coverage)
 app.command(name="put")(put.put)
+app.command(name="noise-map")(noise.noise_map)
+app.command(name="test-imaging")(trial.try_weightings)
 app.add_typer(bucket.app, name="bucket")
 
 

@@ -14,7 +14,7 @@ from rich.tree import Tree
 from fringeflow.cli.console import console
 from fringeflow.errors import MissingInputError
 from fringeflow.graph.model import UnitId
-from fringeflow.layout import INDEX
+from fringeflow.layout import read_index
 from fringeflow.manifest import Artefact, Input, Manifest
 from fringeflow.store.ledger import Ledger
 from fringeflow.store.objects import open_store
@@ -61,9 +61,7 @@ def _facts(manifest: Manifest, artefact: Artefact) -> dict[str, Any]:
 
 def _current(workdir: Workdir, ledger: Ledger) -> Iterator[tuple[str, Manifest, Artefact]]:
     """Yield path, manifest and artefact of every file in the product tree."""
-    index = workdir.products / INDEX
-    rows = json.loads(index.read_text()) if index.exists() else {}
-    for path, row in sorted(rows.items()):
+    for path, row in sorted(read_index(workdir.products).items()):
         manifest = ledger.get(UnitId.parse(row["unit"]), row["work_key"])
         if manifest is not None:
             yield path, manifest, next(item for item in manifest.outputs if item.name == Path(path).name)

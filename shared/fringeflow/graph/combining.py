@@ -5,6 +5,8 @@
     postprocess/<mosaic>/<config>/<product>/mosaic     waits for all parts
     postprocess/<target>/<feather config>/<product>/feather   waits for both images
 
+An image that was cleaned together with a single dish (see `joint`) has the feather config's name at every step.
+
 Each makes files named after the states of the postprocess specification, 3.2; the unit without a step makes what is
 delivered. A field that is no part and has no single-dish data needs none of this.
 """
@@ -84,7 +86,7 @@ def add_field(project: Project, imaged: Unit, graph: Graph) -> Iterator[UnitId]:
     """Add what follows from an imaged field if it is a part of a mosaic or has single-dish data; yield its feathers."""
     target, product = project.targets[imaged.id.target], imaged.id.product
     dish = target.singledish.get(product)
-    feathers = _feather_configs(project, imaged.id.config) if dish else ()
+    feathers = _feather_configs(project, graph, imaged.id, (imaged.id.target,)) if dish else ()
     if not feathers and not target.mosaic_parent:
         return
     which = (imaged.id.target, imaged.id.config, product)
@@ -107,10 +109,15 @@ def add_mosaics(project: Project, target: str, graph: Graph) -> Iterator[UnitId]
     A mosaic is made of all parts, or of those that are there if the overrides allow that (W-25); what is left out is
     noted.
     """
-    for config in sorted(project.interf_configs):
+    for config in (*sorted(project.interf_configs), *sorted(project.feather_configs)):
         for product in project.products:
             which = (target, config, product)
+            joint = config in project.feather_configs
+            if joint and not _all_joint(project, graph, which):
+                continue
             policy = recipe_of(_Policy, project, which)
+            if joint and policy.feather_before_mosaic:
+                continue
             parts = _parts(project, graph, which, ROUND, policy)
             if not parts:
                 continue
@@ -121,7 +128,8 @@ def add_mosaics(project: Project, target: str, graph: Graph) -> Iterator[UnitId]
             memory = max(each) + int(_KEPT_OF_PARTS * (sum(each) - _BASE_MB * len(each)))
             mosaic = UnitId(STAGE, *which, MOSAIC)
             graph.add(_unit(mosaic, _mosaic_recipe(project, which, parts), parts, (IMAGE, WEIGHT), memory_mb=memory))
-            yield mosaic
+            if not joint:
+                yield mosaic
             yield from _with_single_dish(project, graph, mosaic, parts, policy)
 
 
@@ -130,11 +138,11 @@ def _with_single_dish(
 ) -> Iterator[UnitId]:
     """Add the mosaic with single-dish data: of feathered parts, or of the mosaic feathered."""
     target, product = mosaic.target, mosaic.product
-    feathers = _feather_configs(project, mosaic.config)
+    feathers = _feather_configs(project, graph, mosaic, [part.target for part in parts])
     own = project.targets[target].singledish.get(product)
     memory = graph[mosaic].memory_mb
     if policy.feather_before_mosaic:
-        for config in feathers:
+        for config in project.interf_configs[mosaic.config].feather_configs:
             which = (target, config, product)
             feathered = _parts(project, graph, which, FEATHER, policy)
             if feathered:
@@ -166,8 +174,28 @@ def _add_feathers(
         yield feathered
 
 
-def _feather_configs(project: Project, config: str) -> tuple[str, ...]:
-    return project.interf_configs[config].feather_configs if config in project.interf_configs else ()
+def _feather_configs(project: Project, graph: Graph, image: UnitId, sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the feathers that `image`, made of the targets `sources`, goes into.
+
+    A joint image goes into its own; another into those for which not all its sources have joint images.
+    """
+    if image.config in project.feather_configs:
+        return (image.config,)
+    if image.config not in project.interf_configs:
+        return ()
+    return tuple(
+        config
+        for config in project.interf_configs[image.config].feather_configs
+        if not all(UnitId("imaging", source, config, image.product) in graph for source in sources)
+    )
+
+
+def _all_joint(project: Project, graph: Graph, which: tuple[str, str, str]) -> bool:
+    """Return whether the parts of a mosaic that are imaged have joint images of a feather config, all of them."""
+    target, config, product = which
+    alone = project.feather_configs[config].interf_config
+    imaged = [part for part in project.targets[target].mosaic_parts if UnitId("imaging", part, alone, product) in graph]
+    return bool(imaged) and all(UnitId("imaging", part, config, product) in graph for part in imaged)
 
 
 def _parts(

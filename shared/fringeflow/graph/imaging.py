@@ -1,5 +1,7 @@
 """The units of imaging: plan, channel blocks, mask and gather of a cube, or plan and clean of an image. No I/O.
 
+Where a clean mask is to be found first (`prior_taper_arcsec`), blocks at low resolution and their mask come before.
+
 A block exists only once the plan has been made: before, the cube itself stands in the graph as open, with the work key
 it will also have afterwards, since all that follows from the plan adds nothing to it.
 """
@@ -11,14 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from fringeflow import names
+from fringeflow.graph import joint
 from fringeflow.graph.imaging_recipes import Recipes
+from fringeflow.graph.joint import JointImage
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.keys.model import Project
 
 REVISION = 2
 """One for all steps: a cube's work key does not see those of its blocks."""
 
-_OF_PLAN = ("kind", "phasecenter", "restfreq_ghz", "tclean", "sizing", "splitting")
+_OF_PLAN = ("kind", "phasecenter", "restfreq_ghz", "tclean", "sizing", "splitting", "joint")
 
 
 def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | None = None) -> tuple[UnitId, ...]:
@@ -31,13 +35,24 @@ def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | No
     """
     staged = [unit.id for unit in graph if unit.id.stage == "staging" and unit.id.target == target and not unit.id.step]
     known = recipes or Recipes(project)
-    return tuple(_add(project, known, graph, unit) for unit in staged if unit.config in project.interf_configs)
+    made = []
+    for unit in (unit for unit in staged if unit.config in project.interf_configs):
+        made.append(_add(project, known, graph, unit))
+        made += [_add(project, known, graph, unit, wanted) for wanted in joint.images(project, unit)]
+    return tuple(made)
 
 
-def _add(project: Project, recipes: Recipes, graph: Graph, staged: UnitId) -> UnitId:
-    which = (staged.target, staged.config, staged.product)
-    content = recipes.of(*which)
+def _add(
+    project: Project, recipes: Recipes, graph: Graph, staged: UnitId, together: JointImage | None = None
+) -> UnitId:
+    """Add the imaging of `staged`, alone or `together` with a single dish."""
+    content = recipes.of(staged.target, staged.config, staged.product)
     image = staged.of("imaging")
+    dish: tuple[str, ...] = ()
+    if together:
+        image, dish = together.unit, (together.leaf,)
+        content = {**content, "joint": together.recipe}
+    which = (image.target, image.config, image.product)
     masks = project.targets[staged.target].cleanmask
     leaf = masks.get(staged.product, masks.get("all"))
     leaves = (f"cleanmask/{leaf}",) if leaf else ()
@@ -45,7 +60,7 @@ def _add(project: Project, recipes: Recipes, graph: Graph, staged: UnitId) -> Un
         Unit(
             id=image.at("plan"),
             revision=REVISION,
-            recipe={name: content[name] for name in _OF_PLAN},
+            recipe={name: content[name] for name in _OF_PLAN if name in content},
             needs=(Need(unit=staged),),
             memory_mb=600,
         )
@@ -55,7 +70,7 @@ def _add(project: Project, recipes: Recipes, graph: Graph, staged: UnitId) -> Un
         id=image,
         revision=REVISION,
         recipe=content,
-        leaves=leaves,
+        leaves=(*leaves, *dish),
         outputs=outputs(content, *which),
         fact="cube.imaged",
     )
@@ -63,9 +78,13 @@ def _add(project: Project, recipes: Recipes, graph: Graph, staged: UnitId) -> Un
     if content["kind"] == "continuum":
         memory = int(facts["memory_mb"]) if facts else 1000
         return graph.add(replace(whole, needs=(*needs, Need(unit=staged)), memory_mb=memory))
+    if together and together.by_task:
+        memory = int(facts["memory_mb"]) * len(facts["blocks"]) if facts else 2000
+        alone = Need(unit=staged.of("imaging"))
+        return graph.add(replace(whole, needs=(*needs, Need(unit=staged), alone), memory_mb=memory))
     if facts is None:
         return graph.add(replace(whole, needs=needs, open=True))
-    made = _add_blocks(graph, image, staged, content, leaves, facts)
+    made = _add_blocks(graph, image, staged, content, (leaves, dish), facts)
     return graph.add(replace(whole, needs=(*needs, *(Need(unit=unit, keyed=False) for unit in made))))
 
 
@@ -74,22 +93,53 @@ def _add_blocks(
     image: UnitId,
     staged: UnitId,
     content: Mapping[str, Any],
-    leaves: tuple[str, ...],
+    dropped: tuple[tuple[str, ...], tuple[str, ...]],
     facts: Mapping[str, Any],
 ) -> list[UnitId]:
+    """Add what is made of blocks; `dropped` are the clean mask and the single dish, if there are."""
+    leaves, dish = dropped
     plan, memory = image.at("plan"), int(facts["memory_mb"])
     blocks = [(int(first), int(last)) for first, last in facts["blocks"]]
 
-    def part(stage: str) -> dict[str, Any]:
-        return {name: content[name] for name in ("tclean", "restfreq_ghz", "phasecenter", stage)}
+    def part(*stages: str) -> dict[str, Any]:
+        wanted = ("tclean", "restfreq_ghz", "phasecenter", "joint", *stages)
+        return {name: content[name] for name in wanted if name in content}
 
+    first_look: list[UnitId] = []
+    prior: tuple[Need, ...] = ()
+    if "prior" in content and not leaves:
+        first_look = [
+            graph.add(
+                Unit(
+                    id=image.at(f"lowres.{first}-{last}"),
+                    recipe=part("multiscale", "prior") | {"block": (first, last)},
+                    needs=(Need(unit=plan, fetch=False), Need(unit=staged)),
+                    outputs=(block_name(image, "lowres", first, last),),
+                    revision=REVISION,
+                    memory_mb=memory,
+                )
+            )
+            for first, last in blocks
+        ]
+        found = graph.add(
+            Unit(
+                id=image.at("prior"),
+                recipe={"prior": content["prior"]},
+                needs=(Need(unit=plan, fetch=False), *(Need(unit=unit) for unit in first_look)),
+                outputs=(prior_mask_name(image),),
+                revision=REVISION,
+                memory_mb=memory,
+            )
+        )
+        first_look.append(found)
+        prior = (Need(unit=found),)
     deep = [
         graph.add(
             Unit(
                 id=image.at(f"multiscale.{first}-{last}"),
                 recipe=part("multiscale") | {"block": (first, last)},
-                needs=(Need(unit=plan, fetch=False), Need(unit=staged)),
-                leaves=leaves,
+                needs=(Need(unit=plan, fetch=False), Need(unit=staged), *prior),
+                leaves=(*leaves, *dish),
                 outputs=(block_name(image, "multiscale", first, last),),
                 revision=REVISION,
                 memory_mb=memory,
@@ -113,6 +163,7 @@ def _add_blocks(
                 id=image.at(f"singlescale.{first}-{last}"),
                 recipe=part("singlescale") | {"block": (first, last)},
                 needs=(Need(unit=plan, fetch=False), Need(unit=staged), Need(unit=source), Need(unit=mask)),
+                leaves=dish,
                 outputs=(block_name(image, "singlescale", first, last),),
                 revision=REVISION,
                 memory_mb=memory,
@@ -120,7 +171,7 @@ def _add_blocks(
         )
         for (first, last), source in zip(blocks, deep, strict=True)
     ]
-    return [*deep, mask, *final]
+    return [*first_look, *deep, mask, *final]
 
 
 def block_name(image: UnitId, stage: str, first: int, last: int) -> str:
@@ -131,6 +182,11 @@ def block_name(image: UnitId, stage: str, first: int, last: int) -> str:
 def signal_mask_name(image: UnitId) -> str:
     """Return the name of the signal mask of the whole cube, between the clean stages."""
     return names.cube(image.target, image.config, image.product, "signal", ".npy")
+
+
+def prior_mask_name(image: UnitId) -> str:
+    """Return the name of the clean mask of the whole cube that was found at low resolution."""
+    return names.cube(image.target, image.config, image.product, "prior", ".npy")
 
 
 def outputs(recipe: Mapping[str, Any], target: str, config: str, product: str) -> tuple[str, ...]:

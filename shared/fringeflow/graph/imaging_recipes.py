@@ -6,10 +6,11 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from fringeflow.errors import DataError
-from fringeflow.keys.model import IMAGING_STAGES, Frozen, ImagingStage, LineProduct, Project
+from fringeflow.keys.model import IMAGING_STAGES, Frozen, ImagingStage, InterfConfig, LineProduct, Project
+from fringeflow.keys.parameters import TCLEAN
 
 # What a recipe may say of the grid is decided by staging and the plan, and files are named by names.py.
 _NOT_RECIPE = ("vis", "imagename", "startmodel", "outlierfile", "parallel", "interactive", "mask")
@@ -35,12 +36,39 @@ class Splitting(Frozen):
     block_memory_mb: int = Field(default=1000, gt=0, description="no block is larger than this")
 
 
-class CleanRecipe(Frozen):
+class Sparse(Frozen):
+    """A part of a recipe that is written without the options which are not set, so that a new one changes no key."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {name: value for name, value in handler(self).items() if value is not None or fields[name].is_required()}
+
+
+class AutoMaskRecipe(Frozen):
+    """Masks that follow the clean, as of tclean's ``usemask = 'auto-multithresh'``, with its names and defaults."""
+
+    sidelobethreshold: float = Field(default=3.0, ge=0)
+    noisethreshold: float = Field(default=5.0, gt=0)
+    lownoisethreshold: float = Field(default=1.5, gt=0)
+    negativethreshold: float = Field(default=0.0, ge=0)
+    smoothfactor: float = Field(default=1.0, ge=0)
+    minbeamfrac: float = Field(default=0.3, ge=0)
+    cutthreshold: float = Field(default=0.01, ge=0, lt=1)
+    growiterations: int = Field(default=75, ge=0)
+    dogrowprune: bool = True
+    minpercentchange: float = -1.0
+
+
+class CleanRecipe(Sparse):
     """One clean stage; names are tclean's or the reference's."""
 
     scales_arcsec: tuple[float, ...] = (0.0,)
     scale_rounding: Literal["nearest", "down"] = Field(default="nearest", description="of scales to pixels")
     smallscalebias: float = Field(default=0.9, ge=0, lt=1)
+    scale_threshold: Literal["alike", "biased"] = Field(
+        default="alike", description="the same significance at every scale, or after smallscalebias as in tclean"
+    )
     snr: float = Field(gt=0, description="residual peak, in units of the noise, to clean to")
     threshold_margin: float = Field(default=0.95, ge=0.5, le=1, description="part of the threshold a cycle goes on to")
     gain: float = Field(default=0.1, gt=0, le=1)
@@ -52,9 +80,14 @@ class CleanRecipe(Frozen):
     max_cycles: int = Field(default=40, gt=0, description="most major cycles of a stage")
     convergence_fracflux: float = Field(default=0.01, ge=0)
     stop_at_negative: bool = False
+    convergence_totalflux: float | None = Field(default=None, gt=0, description="Jy, in a channel")
+    convergence_fluxperniter: float | None = Field(default=None, gt=0, description="Jy")
+    convergence_noise_z_threshold: float | None = Field(default=None, gt=0)
+    cleanmask_grow_arcsec: float | None = Field(default=None, gt=0, description="on the sky, of a mask from a file")
+    automask: AutoMaskRecipe | None = None
 
 
-class MaskRecipe(Frozen):
+class MaskRecipe(Sparse):
     """The signal mask between the clean stages (imaging specification, section 11)."""
 
     singlescale_mask_high_snr: float = Field(default=4.0, gt=0)
@@ -63,9 +96,20 @@ class MaskRecipe(Frozen):
     mask_noise: Literal["channel", "cube"] = Field(default="channel", description="one noise per channel, or for all")
     mask_min_beams: float = Field(default=0.5, ge=0, description="least area in a channel, in beam areas")
     mask_min_channels: int = Field(default=1, ge=1)
+    mask_seed_channels: int | None = Field(default=None, ge=1, description="a seed is above in so many in a row")
+    mask_grow_beams: float | None = Field(default=None, gt=0, description="on the sky, within the clean mask")
 
 
-class ImagingRecipe(Frozen):
+class PriorRecipe(Frozen):
+    """The clean mask found by imaging at low resolution first, where none is given (imaging specification, W28)."""
+
+    prior_taper_arcsec: float = Field(gt=0, description="FWHM of the taper on the sky")
+    prior_mask_high_snr: float = Field(default=4.0, gt=0)
+    prior_mask_low_snr: float = Field(default=2.0, gt=0)
+    prior_mask_grow_beams: float = Field(default=1.0, ge=0, description="on the sky, in beams of the low resolution")
+
+
+class ImagingRecipe(Sparse):
     """All parameters of one cube or continuum image."""
 
     kind: Literal["line", "continuum"]
@@ -77,6 +121,7 @@ class ImagingRecipe(Frozen):
     multiscale: CleanRecipe
     mask: MaskRecipe
     singlescale: CleanRecipe
+    prior: PriorRecipe | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
@@ -94,6 +139,7 @@ class ImagingRecipe(Frozen):
 _CLEAN = ("smallscalebias", "gain", "cyclefactor", "minpsffraction", "maxpsffraction")
 _LOOP = (
     "cycleniter", "max_components", "max_cycles", "convergence_fracflux", "stop_at_negative", "scale_rounding",
+    "scale_threshold", "convergence_totalflux", "convergence_fluxperniter", "convergence_noise_z_threshold",
 )  # fmt: skip
 # tclean parameters of stopping, masking and output, all of which the pipeline itself decides.
 _DECIDED = (
@@ -114,8 +160,14 @@ class Recipes:
 
     def of(self, target: str, config: str, product: str) -> dict[str, Any]:
         """Return the recipe of a cube."""
-        given = self._project.overrides_of(target, config, product)
-        which = config, product, tuple(given.items())
+        project = self._project
+        given = project.overrides_of(target, config, product)
+        own = (
+            (f"{stage} {name}", value)
+            for stage in IMAGING_STAGES
+            for name, value in project.overrides.get(f"{target}_{config}_{product}_{stage}", {}).items()
+        )
+        which = config, product, (*given.items(), *own)
         if which not in self._known:
             self._known[which] = recipe_of(self._project, target, config, product).model_dump(mode="json")
         return {**self._known[which], "phasecenter": _phasecenter(self._project, target)}
@@ -133,10 +185,10 @@ def recipe_of(project: Project, target: str, config: str, product: str) -> Imagi
         )
     wanted = project.product(product)
     line = isinstance(wanted, LineProduct)
-    stages = {stage: _overridden(project, which, dict(layers[stage].parameters)) for stage in IMAGING_STAGES}
+    picks = {stage: _Overrides(project, which, stage) for stage in IMAGING_STAGES}
+    stages = {stage: _overridden(picks[stage], dict(layers[stage].parameters)) for stage in IMAGING_STAGES}
     grid = {name: value for name, value in stages["dirty"].items() if name not in (*_DECIDED, *_NOT_RECIPE)}
     grid |= {name: stages["dirty"][name] for name in _FIXED if name in stages["dirty"]}
-    scales = project.interf_configs[config].clean_scales_arcsec
     pick = _Overrides(project, which)
     try:
         return ImagingRecipe(
@@ -146,9 +198,10 @@ def recipe_of(project: Project, target: str, config: str, product: str) -> Imagi
             tclean=grid,
             sizing=Sizing(**pick.of(Sizing)),
             splitting=Splitting(**pick.of(Splitting)),
-            multiscale=_clean(pick, stages, "multiscale", snr=4.0, scales=scales, stop_at_negative=True),
+            multiscale=_multiscale(picks["multiscale"], stages["multiscale"], project.interf_configs[config]),
             mask=MaskRecipe(**pick.of(MaskRecipe)),
-            singlescale=_clean(pick, stages, "singlescale", snr=1.0, scales=(0.0,), stop_at_negative=False),
+            singlescale=_clean(picks["singlescale"], stages["singlescale"], "singlescale", {"snr": 1.0}),
+            prior=PriorRecipe(**prior) if (prior := pick.of(PriorRecipe)) else None,
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -163,28 +216,51 @@ def _phasecenter(project: Project, target: str) -> str:
     return f"J2000 {project.targets[target].ra} {project.targets[target].dec}"
 
 
+def _multiscale(pick: _Overrides, parameters: Mapping[str, Any], config: InterfConfig) -> CleanRecipe:
+    given = {
+        "snr": 4.0,
+        "scales_arcsec": pick.value("clean_scales_arcsec") or config.clean_scales_arcsec or (0.0,),
+        "stop_at_negative": True,
+        "cleanmask_grow_arcsec": pick.value("cleanmask_grow_arcsec"),
+    }
+    if parameters.get("usemask") == "auto-multithresh":
+        limits = AutoMaskRecipe.model_fields
+        given["automask"] = {name: value for name, value in parameters.items() if name in limits}
+    return _clean(pick, parameters, "multiscale", given)
+
+
 def _clean(
-    pick: _Overrides,
-    stages: Mapping[ImagingStage, Mapping[str, Any]],
-    stage: ImagingStage,
-    *,
-    snr: float,
-    scales: tuple[float, ...],
-    stop_at_negative: bool,
+    pick: _Overrides, parameters: Mapping[str, Any], stage: ImagingStage, given: Mapping[str, Any]
 ) -> CleanRecipe:
-    own = {name: stages[stage][name] for name in _CLEAN if name in stages[stage]}
+    own = {name: parameters[name] for name in _CLEAN if name in parameters}
     loop = {name: value for name in _LOOP if (value := pick.value(name)) is not None}
-    given = {"scales_arcsec": scales or (0.0,), "snr": snr, "stop_at_negative": stop_at_negative, **own, **loop}
     stops = {"snr": f"{stage}_threshold_value", "threshold_margin": f"{stage}_threshold_margin"}
     of_stage = {name: value for name, word in stops.items() if (value := pick.value(word)) is not None}
-    return CleanRecipe.model_validate(given | of_stage)
+    return CleanRecipe.model_validate({**given, **own, **loop, **of_stage})
 
 
 class _Overrides:
-    """The overrides of one cube, read as Python literals where they are."""
+    """The overrides of one cube, and of one of its stages, read as Python literals where they are.
 
-    def __init__(self, project: Project, which: tuple[str, str, str]) -> None:
+    Raises
+    ------
+    DataError
+        An override for a stage that has nothing to do with it.
+    """
+
+    def __init__(self, project: Project, which: tuple[str, str, str], stage: ImagingStage | None = None) -> None:
         self._given = project.overrides_of(*which)
+        if stage is None:
+            return
+        cube = "_".join(which)
+        own = project.overrides.get(f"{cube}_{stage}", {})
+        for name in own:
+            if not _concerns(name, stage):
+                raise DataError(
+                    f"override of {name} for {cube}_{stage}: the {stage} stage has no such parameter",
+                    remedy=f"write it for {cube}, or for another stage",
+                )
+        self._given = {**self._given, **own}
 
     def value(self, name: str) -> Any:
         """Return the override of `name`, or None."""
@@ -199,14 +275,20 @@ class _Overrides:
         return {name: value for name in model.model_fields if (value := self.value(name)) is not None}
 
 
-def _overridden(project: Project, which: tuple[str, str, str], parameters: dict[str, Any]) -> dict[str, Any]:
-    pick = _Overrides(project, which)
+def _concerns(name: str, stage: ImagingStage) -> bool:
+    """Return whether a parameter can differ in one stage: visibilities are gridded once, for all stages."""
+    if stage == "dirty":
+        return name in TCLEAN and name not in (*_DECIDED, *_NOT_RECIPE)
+    masking = (*AutoMaskRecipe.model_fields, "usemask", "clean_scales_arcsec", "cleanmask_grow_arcsec")
+    own = (*_CLEAN, *_LOOP, f"{stage}_threshold_value", f"{stage}_threshold_margin")
+    return name in own or (stage == "multiscale" and name in masking)
+
+
+def _overridden(pick: _Overrides, parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters | {
         name: value
         for name in pick
-        if name in parameters
-        and name not in ("cell", "imsize", *_NOT_RECIPE)
-        and (value := pick.value(name)) is not None
+        if name in TCLEAN and name not in ("cell", "imsize", *_NOT_RECIPE) and (value := pick.value(name)) is not None
     }
 
 

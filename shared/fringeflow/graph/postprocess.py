@@ -55,7 +55,8 @@ def add_units(project: Project, target: str, graph: Graph) -> tuple[UnitId, ...]
     imaged = [unit for unit in graph if unit.id.stage == "imaging" and unit.id.target == target and not unit.id.step]
     made = []
     for unit in imaged:
-        made.append(graph.add(_unit(project, unit)))
+        if unit.id.config not in project.feather_configs:
+            made.append(graph.add(_unit(project, unit)))
         made += [graph.add(_finish(project, ready)) for ready in list(combining.add_field(project, unit, graph))]
     if target in project.targets and project.targets[target].mosaic_parts:
         made += [graph.add(_finish(project, ready)) for ready in list(combining.add_mosaics(project, target, graph))]

@@ -14,13 +14,19 @@ from fringeflow import names
 from fringeflow.graph.model import Graph, Unit, UnitId
 from fringeflow.keys import lines
 from fringeflow.keys.model import ContProduct, Frozen, LineProduct, Project
-from fringeflow.keys.parameters import override_value
+from fringeflow.keys.parameters import VISIBILITIES, override_value
 
 STAGE = "staging"
 FACT = "visibilities.staged"
 # Raise it when the science of the stage changes its results.
 REVISION = 1
 TARGET_INTENT = "OBSERVE_TARGET*"
+
+Method = Literal["regrid_then_rebin", "rebin_then_regrid", "just_regrid", "just_rebin", "conserve"]
+_ONLY_WHEN_SET = frozenset(
+    ("weight_seconds", "intent", "area", "area_beams", "method", "grid", "weights", "contsub", "cover_window")
+)
+"""Members that recipes have only where the keys give them, so that others keep their work keys."""
 
 
 class StagingInput(Frozen):
@@ -47,9 +53,15 @@ class _Common(Frozen):
     exclude_vwidth_kms: float
     exclude_lines: tuple[ExcludedLine, ...] = ()
     full_coverage: bool = Field(default=False, description="use only windows that hold all of the line or range")
-    corrections_off: tuple[Literal["S2", "S5", "S6", "S12", "S15"], ...] = Field(
+    corrections_off: tuple[Literal["S1", "S2", "S5", "S6", "S12", "S15", "S18"], ...] = Field(
         default=(), description="corrections of the reference not to make (staging specification, section 15.1)"
     )
+    weight_seconds: float | None = Field(default=None, description="time bin of weights measured on native channels")
+    intent: str | None = Field(default=None, description="of the rows to use, instead of that of the inputs")
+    area: tuple[tuple[float, float], ...] | None = Field(
+        default=None, description="use only pointings that see it: corners (right ascension, declination), J2000 deg"
+    )
+    area_beams: float | None = Field(default=None, description="how far a pointing sees, in half primary beams")
 
 
 class LineRecipe(_Common):
@@ -65,6 +77,11 @@ class LineRecipe(_Common):
     combinespw: bool = False
     exclude_freq_ranges_ghz: tuple[tuple[float, float], ...] | None = None
     flag_edge_fraction: float = 0.0
+    method: Method | None = Field(default=None, description="how native channels become those of the product")
+    grid: Literal["max", "exact"] | None = Field(default=None, description="whether channel_kms is a limit or exact")
+    weights: Literal["scatter", "native", "propagated"] | None = None
+    contsub: Literal["prefer", "require", "none"] | None = None
+    cover_window: bool | None = Field(default=None, description="add the channels that reach the end of the window")
 
 
 class ContinuumRecipe(_Common):
@@ -73,7 +90,10 @@ class ContinuumRecipe(_Common):
     kind: Literal["continuum"] = "continuum"
     freq_ranges_ghz: tuple[tuple[float, float], ...] | None = None
     channel_ghz: float | None = None
-    reweigh: bool = Field(default=False, description="measure weights on the scatter over the line-free channels")
+    reweigh: bool | Literal["native"] = Field(
+        default=False,
+        description="measure weights on the scatter over the line-free channels, of integrations or in bins of time",
+    )
 
 
 _RECIPE: TypeAdapter[LineRecipe | ContinuumRecipe] = TypeAdapter(
@@ -91,22 +111,34 @@ def unit_id(target: str, config: str, product: str) -> UnitId:
     return UnitId(stage=STAGE, target=target, config=config, product=product)
 
 
+_Chosen = tuple[tuple[str, str], ...]
+
+
 class Recipes:
     """The recipes of one project as JSON: what those of all targets have in common is worked out once."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
         self._lines = lines.known_to(project)
-        self._shared: dict[tuple[str, str, tuple[str, ...]], Mapping[str, Any]] = {}
+        self._shared: dict[tuple[str, str, _Chosen], Mapping[str, Any]] = {}
+        self._names = sorted({name for row in project.overrides.values() for name in row if name in VISIBILITIES})
 
     def of(self, target: str, config: str, product: str, inputs: tuple[StagingInput, ...]) -> dict[str, Any]:
         """Return the recipe of these visibilities, without its inputs."""
-        corrections_off = _corrections_off(self._project, target, config, product)
-        which = config, product, corrections_off
+        chosen = self._chosen(target, config, product)
+        which = config, product, chosen
         if which not in self._shared:
-            recipe = _recipe(self._project, self._lines, target, config, product, inputs, corrections_off)
-            self._shared[which] = recipe.model_dump(mode="json")
+            recipe = _recipe(self._project, self._lines, target, config, product, inputs, chosen)
+            content = recipe.model_dump(mode="json")
+            self._shared[which] = {
+                name: value for name, value in content.items() if value is not None or name not in _ONLY_WHEN_SET
+            }
         return {**self._shared[which], **_window(self._project, target, product)}
+
+    def _chosen(self, target: str, config: str, product: str) -> _Chosen:
+        """Return what overrides say about this unit: (parameter, text)."""
+        written = ((name, self._project.override(name, target, config, product)) for name in self._names)
+        return tuple((name, text) for name, text in written if text is not None)
 
 
 def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | None = None) -> None:
@@ -129,6 +161,9 @@ def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | No
             )
 
 
+_REWEIGH: Mapping[str, bool | Literal["native"]] = {"scatter": True, "native": "native", "propagated": False}
+
+
 def _recipe(
     project: Project,
     known: lines.LineTable,
@@ -136,18 +171,24 @@ def _recipe(
     config: str,
     product: str,
     inputs: tuple[StagingInput, ...],
-    corrections_off: tuple[str, ...],
+    chosen: _Chosen,
 ) -> LineRecipe | ContinuumRecipe:
     wanted = project.product(product)
+    options = {name.removeprefix("staging_"): override_value(name, text) for name, text in chosen}
     common: dict[str, Any] = {
         "inputs": inputs,
         "array_groups": tuple(tuple(sorted(group)) for group in project.interf_configs[config].groups()),
         "exclude_lines": _excluded(known, wanted),
-        "corrections_off": corrections_off,
+        **{name: value for name, value in options.items() if name in _Common.model_fields},
         **_window(project, target, product),
     }
     if isinstance(wanted, ContProduct):
-        return ContinuumRecipe(**common, freq_ranges_ghz=wanted.freq_ranges_ghz, channel_ghz=wanted.channel_ghz)
+        return ContinuumRecipe(
+            **common,
+            freq_ranges_ghz=wanted.freq_ranges_ghz,
+            channel_ghz=wanted.channel_ghz,
+            reweigh=_REWEIGH[options.get("weights", "propagated")],
+        )
     return LineRecipe(
         **common,
         restfreq_ghz=wanted.restfreq_ghz,
@@ -157,6 +198,7 @@ def _recipe(
         combinespw=wanted.combinespw,
         exclude_freq_ranges_ghz=wanted.exclude_freq_ranges_ghz,
         flag_edge_fraction=wanted.flag_edge_fraction,
+        **{name: options[name] for name in ("method", "grid", "weights", "contsub", "cover_window") if name in options},
     )
 
 
@@ -168,11 +210,6 @@ def _window(project: Project, target: str, product: str) -> dict[str, float]:
         own = project.targets[target]
         window |= {"vsys_kms": own.vsys_kms, "vwidth_kms": own.vwidth_kms}
     return window
-
-
-def _corrections_off(project: Project, target: str, config: str, product: str) -> tuple[str, ...]:
-    written = project.override("staging_corrections_off", target, config, product)
-    return () if written is None else tuple(override_value("staging_corrections_off", written))
 
 
 def _inputs(project: Project, target: str, config: str) -> tuple[StagingInput, ...]:

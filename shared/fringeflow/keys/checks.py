@@ -10,6 +10,8 @@ from fringeflow.keys.master import Master
 from fringeflow.keys.model import IMAGING_STAGES, Derived, Project, override_keys
 from fringeflow.keys.problems import Findings, Place
 
+_SAME_KMS = 1e-6
+
 
 def cross_check(project: Project, master: Master, findings: Findings) -> None:
     """Note what is unused, missing or in conflict in a project."""
@@ -17,6 +19,7 @@ def cross_check(project: Project, master: Master, findings: Findings) -> None:
         _roots,
         _array_tags,
         _idle_targets,
+        _velocity_windows,
         _idle_configs,
         _overrides,
         _physical,
@@ -59,6 +62,22 @@ def _idle_targets(project: Project, master: Master, findings: Findings) -> None:
         if not target.measurements and not target.mosaic_parts:
             place = _place(project, f"targets.{target.name}", master.place("target_key"))
             findings.warning(place, f"target {target.name} has no measurement set", "add it to the ms_key")
+
+
+def _velocity_windows(project: Project, master: Master, findings: Findings) -> None:
+    """Note parts of which more is extracted than is left out of the continuum fit, where the mosaic's window counts."""
+    for target in project.targets.values():
+        if target.mosaic_parent is not None:
+            vsys, vwidth = project.exclusion_window_kms(target.name)
+            low, high = target.vsys_kms - target.vwidth_kms / 2, target.vsys_kms + target.vwidth_kms / 2
+            if low < vsys - vwidth / 2 - _SAME_KMS or high > vsys + vwidth / 2 + _SAME_KMS:
+                place = _place(project, f"targets.{target.name}", master.place("target_key"))
+                text = (
+                    f"the window of {target.name}, {low:g} to {high:g} km/s, is not within that of its mosaic "
+                    f"{target.mosaic_parent}, {vsys - vwidth / 2:g} to {vsys + vwidth / 2:g} km/s: a line beyond it is "
+                    "taken for continuum"
+                )
+                findings.warning(place, text, f"make the window of {target.mosaic_parent} hold those of its parts")
 
 
 def _idle_configs(project: Project, master: Master, findings: Findings) -> None:

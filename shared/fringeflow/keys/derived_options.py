@@ -19,6 +19,7 @@ from fringeflow.keys.values import (
     not_negative,
     nothing,
     number,
+    one_of,
     positive,
     refusal,
     velocity_text,
@@ -42,15 +43,6 @@ def _least_one(value: Any) -> int:
     return whole(positive(value))
 
 
-def _one_of(*words: str) -> Check:
-    def checked(value: Any) -> str:
-        if value not in words:
-            raise refusal(f"one of {', '.join(words)}", value)
-        return str(value)
-
-    return checked
-
-
 def _or_none(check: Check) -> Check:
     return either(check, nothing)
 
@@ -62,7 +54,7 @@ PRODUCT_OPTIONS: Mapping[str, Mapping[str, Check]] = MappingProxyType(
     {
         "convolve_kw": {
             "tol": between(0, 1),
-            "nan_treatment": _one_of("interpolate", "fill"),
+            "nan_treatment": one_of("interpolate", "fill"),
             "spec_smooth": _or_none(_velocity),
             "pixels_per_beam": _or_none(between(3, 1000)),
         },
@@ -87,18 +79,18 @@ PRODUCT_OPTIONS: Mapping[str, Mapping[str, Check]] = MappingProxyType(
             **dict.fromkeys(("grow_xy", "grow_v"), _count),
             "coverage_thresh": _SHARE,
             "low_coverage_thresh": _or_none(_SHARE),
-            "prune": _one_of("core", "final"),
+            "prune": one_of("core", "final"),
             "connectivity": lambda value: whole(between(1, 3, inclusive=True)(value)),
             "invert": flag,
         },
         "broadmask_kw": {
-            "recipe": _one_of("anyscale", "somescales"),
+            "recipe": one_of("anyscale", "somescales"),
             "fraction_of_scales": between(0, 1),
             **dict.fromkeys(("grow_xy", "grow_v"), _count),
         },
         "flatstrictmask_kw": _FLAT,
         "flatbroadmask_kw": _FLAT,
-        "shuffle_kw": {"kernel": _one_of("fourier", "linear", "sinc")},
+        "shuffle_kw": {"kernel": one_of("fourier", "linear", "sinc")},
     }
 )
 """Parameter of the derived key -> its options."""

@@ -16,10 +16,13 @@ from fringeflow.keys.values import (
     Check,
     arcsec,
     between,
+    corner,
     either,
     flag,
     list_of,
+    not_negative,
     number,
+    one_of,
     plain,
     positive,
     refusal,
@@ -42,15 +45,6 @@ def _count(value: Any) -> int:
     return whole(positive(value))
 
 
-def _one_of(*words: str) -> Check:
-    def checked(value: Any) -> str:
-        if value not in words:
-            raise refusal(f"one of {', '.join(words)}", value)
-        return str(value)
-
-    return checked
-
-
 def _some_of(*words: str) -> Check:
     def checked(value: Any) -> tuple[str, ...]:
         given = (value,) if isinstance(value, str) else value
@@ -59,6 +53,13 @@ def _some_of(*words: str) -> Check:
         return tuple(sorted(given))
 
     return checked
+
+
+def _corners(value: Any) -> tuple[tuple[float, float], ...]:
+    """Return the corners of an area of the sky: two opposite ones of a rectangle, or those of a polygon in order."""
+    if not isinstance(value, (list, tuple)) or len(value) < 2:
+        raise refusal("a list of two or more corners", value)
+    return tuple(corner(item) for item in value)
 
 
 def _named(check: Check, names: str) -> dict[str, Check]:
@@ -77,18 +78,18 @@ TCLEAN: Mapping[str, Check] = MappingProxyType(
         **_named(number, "negativethreshold smoothfactor minbeamfrac cutthreshold minpercentchange psfcutoff"),
         "robust": between(-2, 2, inclusive=True),
         **_named(_words, "datacolumn stokes projection outframe veltype vptable cfcache normtype outlierfile"),
-        "specmode": _one_of("mfs", "cube", "cubedata", "cubesource", "cont", "mvc"),
-        "interpolation": _one_of("nearest", "linear", "cubic"),
-        "gridder": _one_of(
+        "specmode": one_of("mfs", "cube", "cubedata", "cubesource", "cont", "mvc"),
+        "interpolation": one_of("nearest", "linear", "cubic"),
+        "gridder": one_of(
             *("standard", "wproject", "widefield", "mosaic", "awproject", "awphpg", "awp2", "imagemosaic"),
             *("wprojectft", "mosaicft", "ftmosaic", "ft", "awprojectft", "gridft"),
         ),
-        "deconvolver": _one_of(
+        "deconvolver": one_of(
             *("hogbom", "clark", "multiscale", "mtmfs", "mem", "clarkstokes", "asp"), "clark_exp", "clarkstokes_exp"
         ),
-        "weighting": _one_of(*("natural", "uniform", "briggs", "briggsabs", "briggsbwtaper", "superuniform", "radial")),
-        "usemask": _one_of("user", "pb", "auto-multithresh"),
-        "savemodel": _one_of("none", "virtual", "modelcolumn"),
+        "weighting": one_of(*("natural", "uniform", "briggs", "briggsabs", "briggsbwtaper", "superuniform", "radial")),
+        "usemask": one_of("user", "pb", "auto-multithresh"),
+        "savemodel": one_of("none", "virtual", "modelcolumn"),
         **_named(either(_words, _items(_words)), "vis field spw timerange uvrange antenna scan intent imagename mask"),
         **_named(either(_words, _items(_words)), "restoringbeam uvtaper startmodel"),
         **_named(either(_words, whole), "observation phasecenter psfphasecenter"),
@@ -109,14 +110,22 @@ LOOP: Mapping[str, Check] = MappingProxyType(
         **_named(
             positive, "multiscale_threshold_value singlescale_threshold_value convergence_fracflux mask_min_beams"
         ),
-        **_named(positive, "singlescale_mask_high_snr singlescale_mask_low_snr oversamp"),
+        **_named(positive, "singlescale_mask_high_snr singlescale_mask_low_snr oversamp mask_grow_beams"),
+        **_named(positive, "convergence_totalflux convergence_fluxperniter convergence_noise_z_threshold"),
+        **_named(positive, "prior_mask_high_snr prior_mask_low_snr"),
+        "prior_mask_grow_beams": not_negative,
+        "clean_scales_arcsec": _items(not_negative),
+        "mask_seed_channels": _count,
         **_named(_count, "max_components max_cycles mask_min_channels block_pixels block_channels block_memory_mb"),
         **_named(flag, "singlescale_mask_absolute stop_at_negative force_square"),
         "pb_level": between(0, 1),
         "multiscale_threshold_margin": between(0.5, 1, inclusive=True),
         "singlescale_threshold_margin": between(0.5, 1, inclusive=True),
-        "mask_noise": _one_of("channel", "cube"),
-        "scale_rounding": _one_of("nearest", "down"),
+        "mask_noise": one_of("channel", "cube"),
+        "scale_rounding": one_of("nearest", "down"),
+        "scale_threshold": one_of("alike", "biased"),
+        "joint_deconvolution": one_of("none", "residuals", "sdintimaging"),
+        "joint_dish_weight": positive,
     }
 )
 """Parameters of image size, channel blocks, masks and the clean loop."""
@@ -124,25 +133,38 @@ LOOP: Mapping[str, Check] = MappingProxyType(
 WITHOUT_EFFECT = frozenset(
     (
         *("niter_base", "niter_factor", "cycleniter_base", "cycleniter_factor", "min_loops", "max_loops"),
-        *("max_total_niter", "convergence_totalflux", "convergence_fluxperniter", "use_absolute_delta"),
-        *("convergence_noise_z_threshold", "dynamic_sizing", "remask_each_loop", "force_dirty_image"),
+        *("max_total_niter", "use_absolute_delta", "dynamic_sizing", "remask_each_loop", "force_dirty_image"),
     )
 )
 """Parameters of the reference's clean loop that this one does not have."""
 
+DECIDED = frozenset(
+    (
+        *("niter", "nsigma", "threshold", "nmajor", "scales", "deconvolver", "largestscale", "fusedthreshold"),
+        *("restoration", "restoringbeam", "pbcor", "calcres", "calcpsf", "restart", "fullsummary", "savemodel"),
+        *("pbmask", "verbose", "fastnoise", "phasecenter", "restfreq", "selectdata", "imsize"),
+        *("vis", "imagename", "startmodel", "outlierfile", "parallel", "interactive", "mask"),
+    )
+)
+"""Parameters of tclean that the pipeline decides, whatever a recipe or an override says."""
+
 SIZES: Mapping[str, Check] = MappingProxyType(
-    _named(arcsec, "cell deltara deltadec linearmosaic_deltara linearmosaic_deltadec force_beam_arcsec")
+    _named(
+        arcsec,
+        "cell deltara deltadec linearmosaic_deltara linearmosaic_deltadec force_beam_arcsec "
+        "cleanmask_grow_arcsec prior_taper_arcsec",
+    )
 )
 """Sizes of pixels, images, linear mosaics and beams, in arcsec."""
 
 FINISH: Mapping[str, Check] = MappingProxyType(
     {
-        "round_beam": _one_of("smallest", "reference"),
-        "kelvin": _one_of("channel", "constant"),
+        "round_beam": one_of("smallest", "reference"),
+        "kelvin": one_of("channel", "constant"),
         **_named(positive, "feather_factor feather_dish_m"),
         **_named(flag, "feather_low_pass feather_apodize feather_before_mosaic cut_coarse_edges"),
         "feather_rounds": _count,
-        "mosaic_missing_parts": _one_of("refuse", "leave out"),
+        "mosaic_missing_parts": one_of("refuse", "leave out"),
         "mosaic_without": _items(_words),
         "mosaic_least_response": between(0, 1),
     }
@@ -150,9 +172,20 @@ FINISH: Mapping[str, Check] = MappingProxyType(
 """Parameters of post-processing."""
 
 VISIBILITIES: Mapping[str, Check] = MappingProxyType(
-    {"staging_corrections_off": _some_of("S2", "S5", "S6", "S12", "S15")}
+    {
+        "staging_corrections_off": _some_of("S1", "S2", "S5", "S6", "S12", "S15", "S18"),
+        "staging_method": one_of("regrid_then_rebin", "rebin_then_regrid", "just_regrid", "just_rebin", "conserve"),
+        "staging_grid": one_of("max", "exact"),
+        "staging_weights": one_of("scatter", "native", "propagated"),
+        "staging_weight_seconds": positive,
+        "staging_contsub": one_of("prefer", "require", "none"),
+        "staging_intent": _words,
+        "staging_area": _corners,
+        "staging_area_beams": not_negative,
+        **_named(flag, "staging_cover_window staging_full_coverage"),
+    }
 )
-"""Parameters of staging: corrections of the reference not to make (staging specification, section 15.1)."""
+"""Parameters of staging; `staging_corrections_off` are corrections of the reference not to make."""
 
 OVERRIDABLE: Mapping[str, Check] = MappingProxyType({**TCLEAN, **LOOP, **SIZES, **FINISH, **VISIBILITIES})
 """Everything an override may name."""

@@ -25,6 +25,7 @@ PROFILES: Mapping[str, Profile] = {
             "staging_corrections_off": "['S5','S15']",
             "mask_noise": "cube",
             "scale_rounding": "down",
+            "scale_threshold": "biased",
             "multiscale_threshold_margin": "1.0",
             "round_beam": "reference",
             "kelvin": "constant",

@@ -10,7 +10,16 @@ from typing import Any
 from fringeflow.errors import DataError
 from fringeflow.keys.master import Master
 from fringeflow.keys.model import IMAGING_STAGES, ImagingStage, Recipe
-from fringeflow.keys.parameters import NOT_TCLEAN, OVERRIDABLE, SIZES, TCLEAN, WITHOUT_EFFECT, nearest, override_value
+from fringeflow.keys.parameters import (
+    DECIDED,
+    NOT_TCLEAN,
+    OVERRIDABLE,
+    SIZES,
+    TCLEAN,
+    WITHOUT_EFFECT,
+    nearest,
+    override_value,
+)
 from fringeflow.keys.problems import Findings, Place
 from fringeflow.keys.scope import Names
 from fringeflow.keys.syntax import Row, literal, read_text, recipe_rows
@@ -131,6 +140,8 @@ def read_overrides(master: Master, findings: Findings) -> dict[str, dict[str, Pl
         except ValueError as error:
             findings.error(row.place, f"{parameter} of {key}: {error}", "correct the value")
             continue
+        if parameter in DECIDED:
+            findings.warning(row.place, f"{parameter} of {key} has no effect: the pipeline decides it", "remove it")
         plain_text = f"{value:.15g}" if parameter in SIZES and not written[-1].isdecimal() else written
         put(found.setdefault(key, {}), parameter, plain_text, row.place, f"{parameter} of {key}", findings)
         findings.came_from(f"overrides.{key}.{parameter}", row.place)

@@ -76,6 +76,17 @@ def between(low: float, high: float, *, inclusive: bool = False) -> Check:
     return check
 
 
+def one_of(*words: str) -> Check:
+    """Return a check for one of some words."""
+
+    def checked(value: Any) -> str:
+        if value not in words:
+            raise refusal(f"one of {', '.join(words)}", value)
+        return str(value)
+
+    return checked
+
+
 def list_of(check: Check, *, empty: bool = True) -> Check:
     """Return a check for a list (a tuple will do) whose items pass `check`."""
 
@@ -170,3 +181,29 @@ def arcsec(value: Any) -> float:
             raise refusal("an angle in arcsec", value)
         return positive(abs(float(match[1])))
     return positive(abs(number(value)))
+
+
+_SEXAGESIMAL = re.compile(r"([+-]?)(\d+)[hd:. ]+(\d+)[m:. ]+(\d+(?:\.\d+)?)s?")
+
+
+def corner(value: Any) -> tuple[float, float]:
+    """Return (right ascension, declination) in degrees: two numbers of degrees, or a text of hours and degrees.
+
+    A text is like ``10:43:59.3 -00:30:00`` or ``J2000 10h43m59.3s -00d30m00s``.
+    """
+    if isinstance(value, str):
+        found = list(_SEXAGESIMAL.finditer(value.strip().removeprefix("J2000")))
+        if len(found) == 2:
+            hours, degrees = (_from_sexagesimal(match) for match in found)
+            return corner((hours * 15, degrees))
+    elif isinstance(value, (list, tuple)) and len(value) == 2:
+        right_ascension, declination = number(value[0]), number(value[1])
+        if -90 <= declination <= 90:
+            return right_ascension, declination
+    raise refusal("a corner [right ascension, declination] in degrees, or 'HH:MM:SS.S +DD:MM:SS'", value)
+
+
+def _from_sexagesimal(match: re.Match[str]) -> float:
+    sign, whole_part, minutes, seconds = match.groups()
+    size = int(whole_part) + int(minutes) / 60 + float(seconds) / 3600
+    return -size if sign == "-" else size

@@ -8,17 +8,23 @@ from contextlib import suppress
 from functools import cache
 from importlib import metadata
 
-STAGES = "fringeflow.stages"
+_STAGES = "fringeflow.stages"
 """The group of entry points that name each stage's function."""
 
 _NAMED = ("casatools", "casatasks", "casadata", "astropy", "numpy", "scipy", "reproject")
+
+
+@cache  # to look through all that is installed takes as long as loading a library
+def stages() -> tuple[metadata.EntryPoint, ...]:
+    """Return the entry points of the stages that are installed."""
+    return tuple(metadata.entry_points(group=_STAGES))
 
 
 @cache  # asked for in the fork server, where jobs then find it
 def installed() -> dict[str, str]:
     """Return name and version of Python, of our own distributions and of the libraries that compute."""
     found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
-    own = {stage.dist.name for stage in metadata.entry_points(group=STAGES) if stage.dist}
+    own = {stage.dist.name for stage in stages() if stage.dist}
     for name in ("fringeflow", *own, *_NAMED):
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib import metadata
 from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -180,7 +179,7 @@ def stage(name: str) -> Callable[[Job], None]:
     BugError
         It is not installed, or more than once.
     """
-    found = list(metadata.entry_points(group=software.STAGES, name=name))
+    found = [entry for entry in software.stages() if entry.name == name]
     if len(found) != 1:
         raise BugError(f"{len(found)} stages called {name} are installed", remedy=f"install fringeflow-{name}")
     make: Callable[[Job], None] = found[0].load()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import suppress
-from importlib import import_module, metadata
+from importlib import import_module
 
 from fringeflow import software
 from fringeflow.collecting import no_garbage
@@ -43,7 +43,7 @@ def _load() -> Load:
     software.installed()
     load = question.answer()
     os.environ.update(load.environment)
-    for stage in metadata.entry_points(group=software.STAGES).names:
+    for stage in {entry.name for entry in software.stages()}:
         if load.stages is None or stage in load.stages:
             with suppress(Exception):
                 child.stage(stage)

@@ -5,6 +5,7 @@ A map does not depend on which others are made with it, nor on how many rows are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,9 @@ from fringeflow_derived.kinds import KINDS
 from fringeflow_derived.moments import MapPair, Spectra
 from fringeflow_derived.parallel import ordered
 from fringeflow_derived.sources import Array, CubeSource, is_true, row_blocks
+
+_BYTES_PER_PIXEL = 64
+"""Of every map: it and its error in double precision, and what they are made of. In few channels that is most."""
 
 _BYTES_PER_VOXEL = 20
 """Of cube, noise and masks as they are read: in long rows, as short ones take longer to ask for than to read."""
@@ -119,7 +123,8 @@ def blocks(
                             side[piece] = found.reshape(side[piece].shape)
         return start, [(values, None if noise is None else errors) for values, errors in pairs]
 
-    return ordered(make, row_blocks(inputs.cube.shape, _BYTES_PER_VOXEL, rows), cores)
+    per_voxel = _BYTES_PER_VOXEL + math.ceil(_BYTES_PER_PIXEL * len(wanted) / inputs.cube.shape[0])
+    return ordered(make, row_blocks(inputs.cube.shape, per_voxel, rows), cores)
 
 
 def channel_range(mask: CubeSource) -> tuple[int, int] | None:

@@ -16,8 +16,8 @@ from fringeflow.jobs import casa
 from fringeflow.jobs.kernel import peak_memory_mb
 from fringeflow_imaging import cube, sizes
 from fringeflow_imaging.cube import Block, CleanStage
-from fringeflow_imaging.loop import Stopping
 from fringeflow_imaging.minor import CycleControl, Scales
+from fringeflow_imaging.stopping import Stopping
 
 CELL_ARCSEC = 0.1
 MOST_CHANNELS = 16

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fringeflow.graph.model import Unit
-from fringeflow.keys.locate import find_input
+from fringeflow.keys.locate import find_input, find_mask
 from fringeflow.keys.model import Project, Roots
 from fringeflow.manifest import Artefact
 
@@ -34,12 +34,19 @@ def roots_for(name: str, roots: Roots) -> tuple[tuple[Path, ...], str]:
 
 
 def scan(project: Project, wanted: Iterable[str], cache: Path | None) -> Iterator[Artefact]:
-    """Yield an artefact for each of the `wanted` inputs that is there, its key the URI of the file or folder."""
+    """Yield an artefact for each of the `wanted` inputs that is there, its key the URI of the file or folder.
+
+    Raises
+    ------
+    KeysError
+        A clean mask is there more than once.
+    """
     from fringeflow.store.digests import tree_digest  # not before: it loads the store's client
 
     for name in wanted:
         folders, relative = roots_for(name, project.roots)
-        path = find_input(folders, relative)
+        masked = name.startswith("cleanmask/")
+        path = find_mask(project, relative) if masked else find_input(folders, relative)
         if path is not None:
             yield Artefact(
                 name=name,

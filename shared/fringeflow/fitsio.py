@@ -16,6 +16,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from fringeflow import fitsstokes
 from fringeflow.errors import DataError
 from fringeflow.fitscards import BLOCK, Cards, is_remark, keyword_of
 from fringeflow.fitschecksum import Sum
@@ -34,13 +35,20 @@ _PIECE = 72 - len(_PREFIX) - 1
 
 @contextlib.contextmanager
 def cube_writer(
-    path: Path, header: fits.Header | Cards, shape: tuple[int, ...], *, dtype: PixelType = "float32"
+    path: Path,
+    header: fits.Header | Cards,
+    shape: tuple[int, ...],
+    *,
+    dtype: PixelType = "float32",
+    stokes: fitsstokes.Stokes = fitsstokes.ALONE,
 ) -> Iterator[CubeWriter]:
     """Give what an image or cube is written with plane by plane (see `write_cube`); several may be open at once.
 
     The file appears when the context ends without an error. If its name ends in ``.fz`` it is tile-compressed,
     without loss (see `fitstiles`).
     """
+    if stokes != fitsstokes.ALONE:
+        header, shape = fitsstokes.with_axis(header, len(shape) + 1, stokes), (len(stokes), *shape)
     with _draft(path) as draft, draft.open("wb") as stream:
         writer = CubeWriter(stream, header, shape, dtype, compress=path.suffix == ".fz")
         yield writer
@@ -55,12 +63,13 @@ def tile_compress(path: Path, out: Path) -> None:
     MissingInputError, CorruptInputError, DataError
         As `Planes`.
     """
-    with Planes(path) as image:
+    with Planes(path, stokes="all") as image:
         kinds: Mapping[int, PixelType] = {bits: name for name, (bits, _) in _BITPIX.items()}
         if image.bits not in kinds:
             raise DataError(f"{path} has BITPIX {image.bits}: not written here", remedy="compress it with fpack")
-        shape = image.shape if image.is_cube else image.shape[1:]
-        with cube_writer(out, image.cards, shape, dtype=kinds[image.bits]) as writer:
+        sides = image.shape[1:]
+        shape = (image.channels, *sides) if image.is_cube else sides
+        with cube_writer(out, image.cards, shape, dtype=kinds[image.bits], stokes=image.stokes) as writer:
             for plane in image:
                 writer.append(plane)
 
@@ -143,6 +152,7 @@ def write_cube(
     shape: tuple[int, ...],
     *,
     dtype: PixelType = "float32",
+    stokes: fitsstokes.Stokes = fitsstokes.ALONE,
 ) -> None:
     """Write an image or cube plane by plane, whole or not at all.
 
@@ -157,16 +167,20 @@ def write_cube(
     planes
         Arrays of shape ``shape[-2:]``, in order.
     shape
-        (y, x) or (planes, y, x).
+        (y, x) or (planes, y, x), of one Stokes parameter.
     dtype
         Type of the pixels on disk.
+    stokes
+        Parameters whose planes follow each other; a Stokes axis, the last, says which. I alone needs none.
 
     Raises
     ------
     ValueError
         The planes are not of that shape or not that many.
+    DataError
+        Stokes parameters that no axis can hold.
     """
-    with cube_writer(path, header, shape, dtype=dtype) as writer:
+    with cube_writer(path, header, shape, dtype=dtype, stokes=stokes) as writer:
         for plane in planes:
             writer.append(plane)
 

@@ -14,6 +14,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from fringeflow import fitsstokes
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from fringeflow.fitscards import BLOCK, Cards, keyword_of, read_primary
 
@@ -28,24 +29,29 @@ class Planes:
 
     `cards` (and `header`, the same as astropy's) describe the axes that remain: two celestial ones and, for a cube, the
     spectral one as the third; `shape` is (planes, y, x), with one plane for an image; `bits` is BITPIX; `stored` the
-    cards of the array as it is stored; `is_plain` tells whether its pixels lie in the file as they are, uncompressed,
-    from the byte `offset` on. Use as a context manager.
+    cards of the array as it is stored; `is_plain` tells whether its pixels lie in the file as they are, uncompressed:
+    the first plane at the byte `offset`, the next channel `step` planes on. Use as a context manager.
+
+    Of several Stokes parameters the planes are counted channel by channel of the first one, then of the next:
+    `stokes` are their numbers, `channels` says how many planes each has. The cards are those of one of them.
 
     Parameters
     ----------
     path
         The file; the first HDU that holds an image is read. It may be compressed: by tiles or, at the price of speed,
         as a whole with gzip.
+    stokes
+        Which Stokes parameters: "only" the one there is, "I" of several, or "all".
 
     Raises
     ------
     MissingInputError, CorruptInputError
         The file is not there, not a FITS image, or cut short.
     DataError
-        More than one Stokes plane, or axes that are neither celestial nor spectral.
+        More Stokes parameters than wanted, or axes that are neither celestial nor spectral.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stokes: fitsstokes.Choice = "only") -> None:
         self.path = path
         if not path.is_file():
             raise MissingInputError(f"{path} is not there")
@@ -54,15 +60,23 @@ class Planes:
         try:
             found = self._plain()
             self.is_plain = found is not None
-            self.stored, self.offset = found or self._packed()
-            self._spectral = _spectral_axis(self.stored, path)
+            self.stored, start = found or self._packed()
+            self._polarised = fitsstokes.axis_of(self.stored)
+            self._spectral = _spectral_axis(self.stored, self._polarised, path)
+            self._all_stokes = fitsstokes.numbers(self.stored, path)
+            self.stokes = fitsstokes.chosen(self._all_stokes, stokes, path)
         except BaseException:
             self.close()
             raise
         self.bits = int(self.stored["BITPIX"])
         self.is_cube = self._spectral is not None
-        depth = self.stored[f"NAXIS{self._spectral}"] if self._spectral else 1
-        self.shape: tuple[int, int, int] = (depth, self.stored["NAXIS2"], self.stored["NAXIS1"])
+        self.channels = int(self.stored[f"NAXIS{self._spectral}"]) if self._spectral else 1
+        sides = (int(self.stored["NAXIS2"]), int(self.stored["NAXIS1"]))
+        self.shape: tuple[int, int, int] = (len(self.stokes) * self.channels, *sides)
+        self.step = len(self._all_stokes) if (self._polarised or 0) < (self._spectral or 0) else 1
+        apart = 1 if self.step > 1 else self.channels
+        first = self._place_of(self.stokes[0]) * apart
+        self.offset = start + first * math.prod(sides) * abs(self.bits) // 8
         self.cards = _without_extra_axes(self.stored, self._spectral)
 
     def _plain(self) -> tuple[Cards, int] | None:
@@ -138,9 +152,38 @@ class Planes:
         """Return plane `index`, shape (y, x), in native byte order; blanks are NaN."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        axes = self.stored["NAXIS"]
-        chosen = [index if axis == self._spectral else 0 for axis in range(axes, 2, -1)]
+        stokes, channel = divmod(index, self.channels)
+        places = {self._spectral: channel, self._polarised: self._place_of(self.stokes[stokes])}
+        chosen = [places.get(axis, 0) for axis in range(self.stored["NAXIS"], 2, -1)]
         return np.asarray(self.hdu.section[(*chosen, slice(None), slice(None))], dtype=np.float32)
+
+    def first(self, stokes: int) -> int:
+        """Return the first plane of a Stokes parameter, which must be there."""
+        return self.stokes.index(stokes) * self.channels
+
+    def beside(self, image: Planes, index: int) -> NDArray[np.float32]:
+        """Return what goes with plane `index` of `image`: of the same Stokes parameter and channel, or the only one."""
+        stokes, channel = divmod(index, image.channels)
+        first = self.first(image.stokes[stokes]) if len(self.stokes) > 1 else 0
+        return self.plane(first + (channel if self.channels > 1 else 0))
+
+    def beam_rows(self) -> NDArray[Any] | None:
+        """Return the rows of CASA's table of beams that belong to the planes, in their order; None if there is none.
+
+        One row for each plane, unless the table has other channels than the image.
+        """
+        if not self.has_more or "BEAMS" not in self.hdus:
+            return None
+        table = np.asarray(self.hdus["BEAMS"].data)
+        names = table.dtype.names or ()
+        if "CHAN" in names:
+            table = table[np.argsort(table["CHAN"], kind="stable")]
+        if "POL" not in names or len(np.unique(table["POL"])) == 1:
+            return np.concatenate([table] * len(self.stokes))
+        return np.concatenate([table[table["POL"] == self._place_of(each)] for each in self.stokes])
+
+    def _place_of(self, stokes: int) -> int:
+        return self._all_stokes.index(stokes)
 
 
 def _is_gzipped(path: Path) -> bool:
@@ -158,14 +201,14 @@ def _cut_short(path: Path) -> CorruptInputError:
     return CorruptInputError(f"{path} is shorter than its header says", remedy="make it again")
 
 
-def _spectral_axis(header: Cards, path: Path) -> int | None:
+def _spectral_axis(header: Cards, polarised: int | None, path: Path) -> int | None:
     """Return the number of the spectral axis; None for an image (a spectral axis of length one is kept)."""
     found = None
     for axis in range(3, header["NAXIS"] + 1):
         kind = str(header.get(f"CTYPE{axis}", "")).split("-")[0].strip().upper()
         if kind in {"FREQ", "VRAD", "VELO", "VOPT", "FELO", "WAVE"}:
             found = axis
-        elif header[f"NAXIS{axis}"] > 1:
+        elif axis != polarised and header[f"NAXIS{axis}"] > 1:
             raise DataError(
                 f"{path}: axis {axis} (CTYPE{axis} {kind or 'missing'}) has {header[f'NAXIS{axis}']} planes",
                 remedy="only celestial and spectral axes may be longer than one; select Stokes I",

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from fringeflow.errors import DataError, MissingInputError
 from fringeflow_imaging import gridding
 from fringeflow_imaging.align import sky_grid
 from fringeflow_imaging.automask import Thresholds
 from fringeflow_imaging.beam import beam_area_pixels, restore
+from fringeflow_imaging.casaimage import as_fits
 from fringeflow_imaging.cube import (
     Block,
     CleanStage,
@@ -17,8 +19,8 @@ from fringeflow_imaging.cube import (
     make_dirty,
     sidelobes,
 )
-from fringeflow_imaging.loop import Stopping
 from fringeflow_imaging.minor import CycleControl, Scales
+from fringeflow_imaging.stopping import Stopping
 from tests.simulation import Observation, Point, Truth, Window, simulate_disc
 
 CHANNELS = 5
@@ -159,6 +161,53 @@ def test_headers_tell_where_the_cube_comes_from(runs):
     assert "DATE" not in header
     assert fits.getheader(files["model"])["BUNIT"] == "Jy/pixel"
     assert set(files) == {"", "residual", "model", "mask", "pb", "psf"}
+
+
+def test_the_sum_of_weights_stands_beside_the_psf(runs, truth, make_project, run_all, tmp_path):
+    for run in runs.values():
+        facts, files = run.image()
+        with fits.open(files["psf"]) as hdus:
+            assert [hdu.name for hdu in hdus] == ["PRIMARY", "SUMWT"]
+            table = hdus["SUMWT"].data
+            assert table["CHANNEL"].tolist() == list(range(1, CHANNELS + 1))
+            assert table["SUMWT"].tolist() == facts["sum_of_weights"]
+            assert (table["SUMWT"] > 0).all()
+    splits = [run.image()[0]["sum_of_weights"] for run in runs.values()]
+    assert splits[0] == pytest.approx(splits[1], rel=1e-6)
+    assert splits[0] == pytest.approx(splits[2], rel=1e-6)
+    natural = run_all(make_project(overrides=SIZES | {"weighting": "natural"}), truth.path, tmp_path / "run")
+    facts, _ = natural.image()
+    visibilities = 8 * 45 * 2  # times, baselines of 10 antennas, correlations, each of the weight 1 / sigma^2
+    assert facts["sum_of_weights"] == pytest.approx([visibilities / SKY.sigma_jy**2] * CHANNELS, rel=1e-5)
+
+
+def test_a_clean_mask_may_be_a_casa_image(runs, truth, make_project, run_all, tmp_path):
+    from casatasks import importfits
+
+    _, files = runs["default"].image()
+    with fits.open(files["mask"]) as hdus:
+        mask = (hdus[0].data > 0).astype(np.float32)
+        mask[:, :48] = 0  # one half of the sky
+        fits.writeto(tmp_path / "half.fits", mask, hdus[0].header)
+    importfits(fitsimage=str(tmp_path / "half.fits"), imagename=str(tmp_path / "half.image"))
+    wanted = make_project(overrides=SIZES, cleanmask={"co": "half"})
+    made = [
+        run_all(wanted, truth.path, tmp_path / f"run_{name}", leaves={"cleanmask/half": tmp_path / name})
+        for name in ("half.fits", "half.image")
+    ]
+    ours, theirs = (data(run, "mask") for run in made)
+    assert ours.any()
+    assert not ours[:, :48].any()
+    assert np.array_equal(ours, theirs)
+    assert np.array_equal(data(made[0]), data(made[1]), equal_nan=True)
+
+
+def test_a_folder_that_is_no_image_is_refused(casa_ready, tmp_path):
+    (tmp_path / "x.ms").mkdir()
+    with pytest.raises(DataError, match="is not a CASA image"), as_fits(tmp_path / "x.ms"):
+        pass
+    with pytest.raises(MissingInputError, match="is not there"), as_fits(tmp_path / "none.fits"):
+        pass
 
 
 def test_without_signal_nothing_is_cleaned_in_a_mask_of_ones(casa_ready, run_all, make_project, tmp_path):

@@ -15,10 +15,12 @@ from fringeflow.keys.model import FeatherConfig
 from fringeflow_imaging import sdint
 from fringeflow_imaging.align import sky_grid
 from fringeflow_imaging.beam import gaussian
+from fringeflow_imaging.casaimage import as_fits
 from fringeflow_imaging.dish import Dish, on_grid
 from fringeflow_imaging.joint import Joint
-from fringeflow_imaging.loop import Stopping, clean
+from fringeflow_imaging.loop import clean
 from fringeflow_imaging.minor import CycleControl, Scales
+from fringeflow_imaging.stopping import Stopping
 from tests.dishes import BEAM_ARCSEC, write_dish
 from tests.simulation import Observation, Truth, Window, simulate_disc
 
@@ -137,6 +139,26 @@ def test_a_dish_comes_onto_the_grid(truth, tmp_path, unit):
     assert wide.cube[0] == pytest.approx(found.cube[2:4].mean(axis=0), rel=1e-3, abs=1e-4)
     beyond = on_grid(tmp_path / "tp.fits", grid, (50, 60), [velocities[0], 1500.0], 6.0, truth.restfreq_ghz * 1e9)
     assert np.isnan(beyond.cube[1]).all()
+
+
+def test_a_dish_may_be_a_casa_image(truth, tmp_path):
+    from casatasks import importfits
+
+    write_dish(tmp_path / "tp.fits", truth, unit="K")
+    with fits.open(tmp_path / "tp.fits", mode="update") as hdus:
+        hdus[0].data[0, 1, :20] = np.nan
+    importfits(fitsimage=str(tmp_path / "tp.fits"), imagename=str(tmp_path / "tp.image"), defaultaxes=False)
+    grid = sky_grid("J2000 12h00m00.0s -30d00m00.0s", 1.5, 60, 50)
+    velocities = [float(v) for v in truth.velocities_kms()]
+    found = []
+    for name in ("tp.fits", "tp.image"):
+        with as_fits(tmp_path / name) as readable:
+            found.append(on_grid(readable, grid, (50, 60), velocities, 6.0, truth.restfreq_ghz * 1e9))
+    ours, theirs = found
+    assert theirs.beam == pytest.approx(ours.beam, rel=1e-6)
+    assert np.isnan(ours.cube).any()
+    assert np.array_equal(np.isnan(ours.cube), np.isnan(theirs.cube))
+    assert theirs.cube == pytest.approx(ours.cube, rel=1e-5, abs=1e-6, nan_ok=True)
 
 
 def test_a_dish_that_cannot_be_used_is_refused(truth, tmp_path):

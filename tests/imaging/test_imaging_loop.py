@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from fringeflow_imaging.loop import Row, Stopping, clean, verdict
+from fringeflow_imaging.loop import clean
 from fringeflow_imaging.minor import CycleControl, Scales
 from fringeflow_imaging.noise import one_for_all, robust_sigma, smooth_channels
+from fringeflow_imaging.stopping import Row, Stopping, verdict
 
 SIZE, HALF = 64, 32
 CONTROL = CycleControl(gain=0.2, cyclefactor=3.0, minpsffraction=0.3, maxpsffraction=0.8)

@@ -79,6 +79,18 @@ def test_size_is_recomputed_only_when_overridden():
     assert (wider.nx, wider.ny) == (360, 288)  # 334 cells, and the next friendly number
 
 
+def test_pixels_that_are_given_stay_and_widths_go_before_them():
+    grid = sizes.Grid(Decimal("0.3"), 320, 288)
+
+    def size(cell=None, width=None):
+        found = sizes.overridden_grid(grid, cell_arcsec=cell, width_arcsec=width, height_arcsec=None, pixels=(218, 100))
+        return found.cell_arcsec, found.nx, found.ny
+
+    assert size() == (Decimal("0.3"), 218, 100)
+    assert size(cell=Decimal("0.15")) == (Decimal("0.15"), 218, 100)
+    assert size(width=Decimal(100)) == (Decimal("0.3"), 360, 100)
+
+
 @given(st.integers(1, 20000))
 def test_friendly_sizes_are_even_and_of_small_primes(pixels):
     size = sizes.friendly(pixels)

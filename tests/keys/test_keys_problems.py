@@ -253,3 +253,15 @@ def test_a_recipe_that_later_lines_take_the_place_of_is_told(survey, survey_file
     first = len(survey_files["imaging.txt"].splitlines())
     unread = [(item.line, item.severity) for item in problems if "no recipe is taken from this line" in item.text]
     assert unread == [(1, "warning"), (first + 1, "warning")]
+
+
+def test_raw_single_dish_data_are_told_once(survey, survey_files) -> None:
+    count = len(survey_files["ms.txt"].splitlines())
+    problems = survey(append={"ms.txt": "gal_1 p1 all tp 1 raw1\ngal_2 p1 all tp 2 raw2\nsolo p2 all ACA 1 f.ms\n"})[1]
+    [found] = [item for item in problems if "single-dish data" in item.text]
+    assert (found.severity, found.file.name, found.line) == ("warning", "ms.txt", count + 1)
+    assert "2 of its lines" in found.text
+    assert "singledish_key" in found.remedy
+    [other] = [item for item in problems if "'ACA' is in no interf_config" in item.text]
+    assert "tp" not in other.remedy.split(": ")[1].split(", ")
+    assert not [item for item in survey()[1] if "single-dish data" in item.text]

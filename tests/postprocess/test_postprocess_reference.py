@@ -14,8 +14,8 @@ import pytest
 from astropy.io import fits
 
 from fringeflow.fitsplanes import Planes
-from fringeflow_postprocess import single_field
-from fringeflow_postprocess.single_field import Settings
+from fringeflow_postprocess import planning, single_field
+from fringeflow_postprocess.planning import Settings
 
 TRIM = slice(7, 250)  # where the reference's crop lies in its image
 
@@ -36,9 +36,9 @@ def products(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return image, response, fits.getdata(source / "postprocess/ngc5921_vla_hi21cm_pbcorr_trimmed_k.fits.gz")
 
 
-def ours(products: tuple[Path, Path, np.ndarray], settings: Settings) -> tuple[single_field.Plan, np.ndarray]:
+def ours(products: tuple[Path, Path, np.ndarray], settings: Settings) -> tuple[planning.Plan, np.ndarray]:
     with Planes(products[0]) as image, Planes(products[1]) as response:
-        plan = single_field.settle(image, response, settings)
+        plan = planning.settle(image, response, settings)
         return plan, np.stack(list(single_field.kelvin_planes(image, response, plan)))
 
 

@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from astropy.io import fits
 
 from fringeflow.errors import DataError
 from fringeflow.fitscards import Cards
 from fringeflow.fitsplanes import Planes
+from fringeflow.fitsstokes import Choice
 from fringeflow_derived import formats, spectral
 from fringeflow_derived.beams import Beam, kelvin_per_jansky
 from fringeflow_derived.sources import Array, RawCube, Shape
@@ -45,21 +45,23 @@ class FitsCube:
     path
         A FITS file whose first image is the cube, or a CASA image. One that is compressed, and a CASA image, are first
         copied to a plain file in the folder for temporary files, which goes when the cube is closed.
+    stokes
+        "I" to read that of several Stokes parameters, "only" to refuse several.
 
     Raises
     ------
     MissingInputError, CorruptInputError, DataError
-        It is not there, not FITS, shorter than its header says, or has more than one Stokes plane.
+        It is not there, not FITS, shorter than its header says, or has Stokes parameters that are not wanted.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stokes: Choice = "I") -> None:
         self.path = path
         self._life = ExitStack()
         with ExitStack() as life:
-            planes = None if path.is_dir() else life.enter_context(Planes(path))
+            planes = None if path.is_dir() else life.enter_context(Planes(path, stokes=stokes))
             if planes is None or not planes.is_plain:
                 folder = Path(life.enter_context(TemporaryDirectory(prefix="fringeflow-cube-")))
-                planes = life.enter_context(Planes(formats.to_plain(path, folder)))
+                planes = life.enter_context(Planes(formats.to_plain(path, folder), stokes=stokes))
             self._raw = life.enter_context(closing(self._of(planes)))
             self._life = life.pop_all()
 
@@ -68,8 +70,8 @@ class FitsCube:
         self.is_cube = planes.is_cube
         self.shape: Shape = planes.shape
         self._scale = _Scale.of(planes.stored)
-        self.beams = _beams(planes.hdus, self.shape[0]) if planes.has_more else ()
-        return RawCube(planes.path, self.shape, _DISK_TYPES[planes.bits], planes.offset)
+        self.beams = _beams(planes)
+        return RawCube(planes.path, self.shape, _DISK_TYPES[planes.bits], planes.offset, planes.step)
 
     def __enter__(self) -> Self:
         return self
@@ -242,15 +244,16 @@ def _same_axes(first: FitsCube, second: FitsCube, axes: tuple[int, ...]) -> bool
     return True
 
 
-def _beams(hdus: fits.HDUList, channels: int) -> tuple[Beam, ...]:
+def _beams(planes: Planes) -> tuple[Beam, ...]:
     """Return one beam per channel from CASA's beam table, or nothing if there is no table.
 
     A blank channel has a beam of no width there, which the largest of the others stands in for.
     """
-    table = next((hdu for hdu in hdus if hdu.name == "BEAMS" and isinstance(hdu, fits.BinTableHDU)), None)
-    if table is None or len(table.data) != channels:
+    rows = planes.beam_rows()
+    if rows is None or len(rows) != len(planes):
         return ()
-    scale = 3600.0 if str(table.columns["BMAJ"].unit or "arcsec").startswith("deg") else 1.0
-    found = [Beam(float(row["BMAJ"]) * scale, float(row["BMIN"]) * scale, float(row["BPA"])) for row in table.data]
+    unit = planes.hdus["BEAMS"].columns["BMAJ"].unit
+    scale = 3600.0 if str(unit or "arcsec").startswith("deg") else 1.0
+    found = [Beam(float(row["BMAJ"]) * scale, float(row["BMIN"]) * scale, float(row["BPA"])) for row in rows]
     largest = max((beam for beam in found if beam.minor_arcsec > 0), key=lambda beam: beam.major_arcsec, default=None)
     return () if largest is None else tuple(beam if beam.minor_arcsec > 0 else largest for beam in found)

@@ -27,6 +27,8 @@ from fringeflow_derived.sources import Array
 def to_plain(path: Path, folder: Path) -> Path:
     """Write a compressed FITS file or a CASA image as a plain FITS file into `folder` and return its path.
 
+    All Stokes parameters of a CASA image, Stokes I of a FITS file.
+
     Raises
     ------
     MissingInputError, CorruptInputError, DataError
@@ -36,11 +38,11 @@ def to_plain(path: Path, folder: Path) -> Path:
     if path.is_dir():
         _from_casa(path, out)
         return out
-    with Planes(path) as planes:
+    with Planes(path, stokes="I") as planes:
         write_cube(out, planes.cards, planes, planes.shape if planes.is_cube else planes.shape[1:])
-        tables = [hdu for hdu in planes.hdus if hdu.name == "BEAMS"]
-        for table in tables:
-            fits.append(out, table.data, table.header)
+        rows = planes.beam_rows()
+        if rows is not None:
+            fits.append(out, rows, planes.hdus["BEAMS"].header)
     return out
 
 

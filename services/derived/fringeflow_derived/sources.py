@@ -103,15 +103,18 @@ class RawCube:
         Of the file; what is handed out is in the machine's own byte order.
     offset
         Byte at which the first value lies.
+    step
+        How many planes of the file from one channel to the next.
     """
 
     _MODE: ClassVar[str] = "rb"
 
-    def __init__(self, path: Path, shape: Shape, dtype: DTypeLike, offset: int = 0) -> None:
+    def __init__(self, path: Path, shape: Shape, dtype: DTypeLike, offset: int = 0, step: int = 1) -> None:
         self.path = path
         self.shape = shape
         self._dtype = np.dtype(dtype)
         self._offset = offset
+        self._step = step
         self._file = path.open(self._MODE, buffering=0)
 
     def close(self) -> None:
@@ -144,7 +147,7 @@ class RawCube:
 
     def _place(self, channel: int, row: int) -> int:
         _, height, width = self.shape
-        return self._offset + (channel * height + row) * width * self._dtype.itemsize
+        return self._offset + (channel * self._step * height + row) * width * self._dtype.itemsize
 
 
 class ScratchCube(RawCube):

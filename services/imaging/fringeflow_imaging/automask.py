@@ -76,27 +76,31 @@ class AutoMask:
         factor = self.thresholds.smoothfactor
         self._kernel = gaussian((factor * major, factor * minor, angle), self.cell_arcsec) if factor > 0 else None
         self._least = self.thresholds.minbeamfrac * beam_area_pixels(self.beam, self.cell_arcsec)
-        self._core = np.zeros_like(self.allowed)
-        self._settled = False
+        self.core = np.zeros_like(self.allowed)
+        self.settled = False
         self.mask: NDArray[np.bool_] = np.zeros_like(self.allowed)
 
     def follow(self, residual: Plane, noise: float) -> Mask:
         """Take in a residual (Jy/beam) with its noise; return the mask, which only ever grows."""
-        if self._settled or noise <= 0:
+        if self.settled or noise <= 0:
             return self.mask
         limits = self.thresholds
         seen = np.where(self.allowed, residual, np.float32(0))
         sidelobe = limits.sidelobethreshold * self.sidelobe * float(np.abs(seen).max())
         bright = self._pruned(seen > max(sidelobe, limits.noisethreshold * noise))
-        self._core |= bright | self._grown(seen > max(sidelobe, limits.lownoisethreshold * noise))
-        mask = self.mask | (self._smoothed(self._core) & self.allowed)
+        self.core |= bright | self._grown(seen > max(sidelobe, limits.lownoisethreshold * noise))
+        mask = self.mask | (self._smoothed(self.core) & self.allowed)
         if limits.negativethreshold > 0:
             negative = seen < -max(sidelobe, limits.negativethreshold * noise)
             mask |= self._smoothed(negative) & self.allowed
         before, change = int(self.mask.sum()), int((mask ^ self.mask).sum())
-        self._settled = before > 0 and 100.0 * change / before < limits.minpercentchange
+        self.settled = before > 0 and 100.0 * change / before < limits.minpercentchange
         self.mask = mask
         return mask
+
+    def go_on_from(self, mask: Mask, core: Mask, *, settled: bool) -> None:
+        """Be where another of the same parameters was: its mask, what that was before smoothing, whether it settled."""
+        self.mask, self.core, self.settled = mask, core, settled
 
     def _grown(self, faint: Mask) -> Mask:
         """Return what was bright before, grown into `faint`; nothing if there was nothing.
@@ -104,9 +108,9 @@ class AutoMask:
         It grows from before smoothing: from the smoothed mask it would gain a beam's width of noise in every cycle.
         """
         steps = self.thresholds.growiterations
-        if steps <= 0 or not self._core.any():
+        if steps <= 0 or not self.core.any():
             return np.zeros_like(faint)
-        wide = ndimage.binary_dilation(self._core, iterations=steps, mask=faint | self._core)
+        wide = ndimage.binary_dilation(self.core, iterations=steps, mask=faint | self.core)
         return self._pruned(wide) if self.thresholds.dogrowprune else np.asarray(wide)
 
     def _pruned(self, mask: Mask) -> Mask:

@@ -18,10 +18,10 @@ from fringeflow_imaging import gridding
 from fringeflow_imaging.automask import AutoMask
 from fringeflow_imaging.beam import Beam, beam_area_pixels, restore, sidelobe
 from fringeflow_imaging.cube import CleanStage
-from fringeflow_imaging.loop import Reason, Row, Stopping, verdict
 from fringeflow_imaging.mask import grown, signal_mask
 from fringeflow_imaging.minor import Mask, Plane
 from fringeflow_imaging.noise import robust_sigma
+from fringeflow_imaging.stopping import Reason, Row, Stopping, verdict
 
 # Components that one call of tclean may take, doubled every time (imaging specification, section 9.2).
 _FIRST_BUDGET, _GROWTH = 100, 2

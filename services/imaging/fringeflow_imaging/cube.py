@@ -18,12 +18,14 @@ from fringeflow_imaging import beam as beams
 from fringeflow_imaging import gridding
 from fringeflow_imaging.automask import AutoMask, Thresholds
 from fringeflow_imaging.beam import Beam
+from fringeflow_imaging.checkpoint import Checkpoint
 from fringeflow_imaging.dish import Dish
 from fringeflow_imaging.joint import Joint
-from fringeflow_imaging.loop import Outcome, Stopping, clean
+from fringeflow_imaging.loop import Outcome, clean
 from fringeflow_imaging.mask import grown, signal_mask
 from fringeflow_imaging.minor import CycleControl, Scales
 from fringeflow_imaging.noise import robust_sigma
+from fringeflow_imaging.stopping import Stopping
 
 Bools = NDArray[np.bool_]
 Cube = NDArray[np.float32]
@@ -117,12 +119,13 @@ def clean_block(
     found: Sequence[Beam | None],
     stage: CleanStage,
     dish: tuple[Dish, float] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Outcome:
     """Go on cleaning a block, in `mask` (channels, ny, nx); leave model and residual in its images.
 
     Where masks follow the residual (`stage.automask`) they stay within `mask`, and what they came to is the block's
     prior mask afterwards. With a single dish and its weight (`dish`) both are cleaned together, and the residual is
-    that of both from then on.
+    that of both from then on. `checkpoint` keeps what has been reached; see `loop.clean`.
     """
     psf, residual, valid = block.pixels("psf"), block.pixels("residual"), block.valid()
     cell_arcsec = float(str(parameters["cell"]).removesuffix("arcsec"))
@@ -146,6 +149,7 @@ def clean_block(
             sidelobes=lobes,
             stopping=stage.stopping,
             automasks=automasks(stage.automask, mask & valid, lobes, found, cell_arcsec),
+            checkpoint=checkpoint,
         )
     finally:
         major.close()
@@ -191,6 +195,11 @@ def restored_planes(
         model, residual, valid = block.pixels("model"), block.pixels("residual"), base.valid()
         for i in range(len(model)):
             yield np.where(valid[i], beams.restore(model[i], residual[i], beam, cell_arcsec), np.float32(np.nan))
+
+
+def sums_of_weights(blocks: Sequence[Block]) -> list[float]:
+    """Return the sum of the gridded weights of every channel; see `gridding.sums_of_weights`."""
+    return [value for block in blocks for value in gridding.sums_of_weights(block.path("sumwt"))]
 
 
 def planes(kind: str, blocks: Sequence[Block], bases: Sequence[Block] = ()) -> Iterator[NDArray[np.float32]]:

@@ -14,7 +14,7 @@ from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import cube, orders, quality
 from fringeflow_imaging.beam import Beam
 from fringeflow_imaging.cube import Block
-from fringeflow_imaging.export import finished_header, header_of
+from fringeflow_imaging.export import append_weights, finished_header, header_of
 
 Planes = Iterator[NDArray[Any]]
 
@@ -60,6 +60,9 @@ def write_cube(
             job.progress(f"writing {name}", len(made) / len(order.unit.outputs))
             made[name] = job.scratch / name
             fitsio.write_cube(made[name], finished_header(template, unit=unit, beam=own_beam), stream, shape)
+    sums = cube.sums_of_weights(deep)
+    append_weights(made[names.cube(image.target, image.config, image.product, "psf")], sums)
     pblimit = float(order.unit.recipe["tclean"].get("pblimit", 0.2))
     facts = {"beam_arcsec": list(beam), "cell_arcsec": cell, "pblimit": pblimit, "stop": dict(stops)}
+    facts["sum_of_weights"] = sums
     return made, facts | figures.report()

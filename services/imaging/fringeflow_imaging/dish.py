@@ -88,9 +88,10 @@ def on_grid(
 
 
 def _overlap(have: NDArray[np.float64], step: float, centre: float, width: float) -> NDArray[np.float64]:
-    """Return how many km/s of the wanted channel each of the dish's covers."""
+    """Return how many km/s of the wanted channel each of the dish's covers; a sliver is nothing, blank as it may be."""
     low = np.maximum(centre - width / 2, have - step / 2)
-    return np.asarray(np.clip(np.minimum(centre + width / 2, have + step / 2) - low, 0.0, None))
+    covered = np.minimum(centre + width / 2, have + step / 2) - low
+    return np.where(covered > (1 - _COVERED) * width, covered, 0.0)
 
 
 def _sampled(plane: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:

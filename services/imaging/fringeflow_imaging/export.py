@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
 
 from fringeflow_imaging.beam import Beam
@@ -32,6 +34,16 @@ def header_of(image: Path, scratch: Path, *, cube: bool) -> fits.Header:
     for card in (*_NOT_REPRODUCIBLE, "BMAJ", "BMIN", "BPA", "BUNIT"):
         header.remove(card, ignore_missing=True, remove_all=True)
     return header
+
+
+def append_weights(path: Path, sums: Sequence[float]) -> None:
+    """Add to the FITS file of a PSF the table SUMWT: the sum of the weights that were gridded in every channel."""
+    columns = [
+        fits.Column("CHANNEL", "J", array=np.arange(1, len(sums) + 1)),
+        fits.Column("SUMWT", "D", array=np.array(sums)),
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name="SUMWT")
+    fits.append(path, table.data, table.header)
 
 
 def finished_header(header: fits.Header, *, unit: str, beam: Beam | None = None) -> fits.Header:

@@ -87,8 +87,12 @@ def opened(image: Path) -> Iterator[Any]:
     from casatools import image as image_tool
 
     tool = image_tool()
-    if not image.is_dir() or not tool.open(str(image)):
-        raise DataError(f"{image} is not a CASA image")
+    try:
+        found = image.is_dir() and tool.open(str(image))
+    except RuntimeError:  # a folder of something else
+        found = False
+    if not found:
+        raise DataError(f"{image} is not a CASA image", remedy="give one, or a FITS file")
     try:
         yield tool
     finally:
@@ -105,6 +109,15 @@ def read_valid(image: Path) -> NDArray[np.bool_]:
     """Return where a CASA image is valid, (channels, ny, nx)."""
     with opened(image) as tool:
         return np.ascontiguousarray(tool.getchunk(getmask=True)[:, :, 0, :].T, dtype=bool)
+
+
+def sums_of_weights(image: Path) -> list[float]:
+    """Return the sum of the imaging weights that were gridded in every channel, from CASA's image of them.
+
+    With natural weighting it is the sum of the weights of all visibilities and correlations; 0 without data.
+    """
+    with opened(image) as tool:
+        return [float(value) for value in tool.getchunk()[0, 0, 0, :]]
 
 
 def frequency_hz(image: Path) -> float:

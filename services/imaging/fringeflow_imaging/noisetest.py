@@ -51,6 +51,11 @@ class NoiseTest:
         self._samples = max(1.0, self.pixels / max(1.0, lobe**2))
         self._taken: deque[NDArray[np.float32]] = deque(maxlen=self.cycles)
 
+    @property
+    def taken(self) -> tuple[NDArray[np.float32], ...]:
+        """What the last cycles took, the oldest first; of those `add` was told of, what still counts."""
+        return tuple(self._taken)
+
     def add(self, taken: NDArray[np.float32]) -> None:
         """Take in what a cycle took (Jy), (scales, ny, nx)."""
         if self._taken and self._taken[-1].shape != taken.shape:  # the mask has grown: what was before is another's

@@ -22,11 +22,12 @@ from fringeflow_imaging import sizes
 from fringeflow_imaging.align import align_mask, sky_grid
 from fringeflow_imaging.automask import Thresholds
 from fringeflow_imaging.beam import Beam
+from fringeflow_imaging.casaimage import as_fits
 from fringeflow_imaging.cube import Block, Bools, CleanStage
 from fringeflow_imaging.dish import Dish, on_grid
-from fringeflow_imaging.loop import Stopping
 from fringeflow_imaging.minor import CycleControl, Scales
 from fringeflow_imaging.plan import Visibilities
+from fringeflow_imaging.stopping import Stopping
 
 Facts = Mapping[str, Any]
 Result = TypeVar("Result")
@@ -81,7 +82,9 @@ def grid_of(data: Visibilities, sizing: Sizing, pblimit: float) -> sizes.Grid:
         force_square=sizing.force_square,
     )
     asked = [None if value is None else Decimal(str(value)) for value in (sizing.cell, sizing.deltara, sizing.deltadec)]
-    return sizes.overridden_grid(chosen, cell_arcsec=asked[0], width_arcsec=asked[1], height_arcsec=asked[2])
+    return sizes.overridden_grid(
+        chosen, cell_arcsec=asked[0], width_arcsec=asked[1], height_arcsec=asked[2], pixels=sizing.imsize
+    )
 
 
 def own_block(job: Job, order: Order, stage: str) -> Block:
@@ -217,7 +220,8 @@ def clean_mask(order: Order, plan: Facts, channels: range | None) -> Bools | Non
     recipe = order.unit.recipe
     velocities = None if channels is None else _velocities_kms(recipe, plan, channels)
     grow_pixels = (recipe["multiscale"].get("cleanmask_grow_arcsec") or 0.0) / float(plan["cell_arcsec"])
-    return align_mask(path, _grid(recipe, plan), tuple(plan["imsize"])[::-1], velocities, grow_pixels=grow_pixels)
+    with as_fits(path) as mask:
+        return align_mask(mask, _grid(recipe, plan), tuple(plan["imsize"])[::-1], velocities, grow_pixels=grow_pixels)
 
 
 def dish_of(order: Order, plan: Facts, channels: range) -> tuple[Dish, float] | None:
@@ -228,7 +232,8 @@ def dish_of(order: Order, plan: Facts, channels: range) -> tuple[Dish, float] | 
     rest_hz = recipe["restfreq_ghz"] * 1e9
     width_kms = abs(_LIGHT_KMS * plan["width_hz"] / rest_hz)
     velocities = _velocities_kms(recipe, plan, channels)
-    found = on_grid(path, _grid(recipe, plan), tuple(plan["imsize"])[::-1], velocities, width_kms, rest_hz)
+    with as_fits(path) as dish:
+        found = on_grid(dish, _grid(recipe, plan), tuple(plan["imsize"])[::-1], velocities, width_kms, rest_hz)
     return found, float(recipe["joint"]["joint_dish_weight"])
 
 
@@ -282,16 +287,3 @@ def sign(header: fits.Header, order: Order, stops: Mapping[str, str]) -> None:
         software=software.versions(_SOFTWARE),
         inputs=order.ancestors,
     )
-
-
-def stop_counts(records: Sequence[Facts]) -> dict[str, str]:
-    """Return for how many channels cleaning stopped for which reason, and for which channels if it was not the aim."""
-    reasons: dict[str, list[str]] = {}
-    for record in records:
-        for channel, reason in record["stop"].items():
-            reasons.setdefault(reason, []).append(channel)
-    expected = ("threshold", "empty mask", "noise")
-    return {
-        reason: str(len(found)) if reason in expected else f"{len(found)}: channels {', '.join(found)}"
-        for reason, found in sorted(reasons.items())
-    }

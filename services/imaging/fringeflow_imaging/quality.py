@@ -1,8 +1,8 @@
-"""How well an image was cleaned: noise by channel, what is left in the mask. Takes planes one by one."""
+"""How well an image was cleaned: noise by channel, what is left in the mask, why it ended. Takes planes one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,3 +45,16 @@ class CubeQuality:
                 **{f"p{level:.0f}": float(np.percentile(inside, level)) for level in _PERCENTILES},
             }
         return figures
+
+
+def stop_counts(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return for how many channels cleaning stopped for which reason, and for which channels if it was not the aim."""
+    reasons: dict[str, list[str]] = {}
+    for record in records:
+        for channel, reason in record["stop"].items():
+            reasons.setdefault(reason, []).append(channel)
+    expected = ("threshold", "empty mask", "noise")
+    return {
+        reason: str(len(found)) if reason in expected else f"{len(found)}: channels {', '.join(found)}"
+        for reason, found in sorted(reasons.items())
+    }

@@ -24,6 +24,7 @@ _LIGHT_M_S = 299792458.0
 _PARTS = {
     "image": "joint.cube.image", "residual": "joint.cube.residual", "model": "joint.cube.model",
     "psf": "joint.cube.psf", "pb": "int.cube.pb", "weight": "int.cube.weight",
+    "sumwt": "int.cube.sumwt",
 }  # fmt: skip
 
 

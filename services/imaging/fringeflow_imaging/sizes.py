@@ -88,19 +88,25 @@ def choose_grid(
 
 
 def overridden_grid(
-    grid: Grid, *, cell_arcsec: Decimal | None, width_arcsec: Decimal | None, height_arcsec: Decimal | None
+    grid: Grid,
+    *,
+    cell_arcsec: Decimal | None,
+    width_arcsec: Decimal | None,
+    height_arcsec: Decimal | None,
+    pixels: tuple[int, int] | None = None,
 ) -> Grid:
     """Return `grid` with what the user overrides; a size is recomputed only where that changes it (W8).
 
-    `width_arcsec` and `height_arcsec` are full widths; sizes are even and friendly to the Fourier transform.
+    `width_arcsec` and `height_arcsec` are full widths, of which sizes follow that are even and friendly to the Fourier
+    transform. They go before `pixels`, (nx, ny), which are taken as they are.
     """
     cell = grid.cell_arcsec if cell_arcsec is None else cell_arcsec
     sizes = []
-    for pixels, asked in ((grid.nx, width_arcsec), (grid.ny, height_arcsec)):
-        if asked is None and cell_arcsec is None:
-            sizes.append(pixels)
+    for chosen, given, asked in zip((grid.nx, grid.ny), pixels or (0, 0), (width_arcsec, height_arcsec), strict=True):
+        if asked is None and (given or cell_arcsec is None):
+            sizes.append(given or chosen)
         else:
-            width = pixels * grid.cell_arcsec if asked is None else abs(asked)
+            width = chosen * grid.cell_arcsec if asked is None else abs(asked)
             sizes.append(friendly(2 * math.ceil(width / cell / 2)))
     return Grid(cell, sizes[0], sizes[1])
 

@@ -12,8 +12,9 @@ from fringeflow.graph.imaging import prior_mask_name, signal_mask_name
 from fringeflow.graph.imaging_recipes import Sizing, Splitting
 from fringeflow.jobs import casa
 from fringeflow.jobs.order import Job, Order
-from fringeflow_imaging import cube, deliver, orders, plan, sizes
+from fringeflow_imaging import cube, deliver, orders, plan, quality, sizes
 from fringeflow_imaging.beam import common_beam
+from fringeflow_imaging.checkpoint import Checkpoint
 from fringeflow_imaging.cube import Block
 from fringeflow_imaging.noise import one_for_all, smooth_channels
 from fringeflow_imaging.stage_continuum import make_continuum
@@ -92,7 +93,8 @@ def _image_block(job: Job, order: Order, step: str, changed: Callable[[Mapping[s
     prior = block.prior()
     stage = orders.clean_stage(order.unit.recipe["multiscale"], facts, signal_only=False)
     dish = orders.dish_of(order, facts, block.channels)
-    outcome = clock("multiscale clean", lambda: cube.clean_block(block, parameters, prior, found, stage, dish))
+    kept = _checkpoint(job, order)
+    outcome = clock("multiscale clean", lambda: cube.clean_block(block, parameters, prior, found, stage, dish, kept))
     made = {
         "beams": found,
         "noise": cube.channel_noise(block),
@@ -104,6 +106,12 @@ def _image_block(job: Job, order: Order, step: str, changed: Callable[[Mapping[s
     }
     given = {} if mask is None else {"clean_mask_given": int(mask.sum()), "clean_mask_used": int(prior.sum())}
     job.finish(order, {block.folder.name: block.folder}, made | given)
+
+
+def _checkpoint(job: Job, order: Order) -> Checkpoint | None:
+    """Return where the state of a clean is kept until its unit is made; None where nothing is."""
+    keeper = job.unfinished(order)
+    return None if keeper is None else Checkpoint(job.scratch / "checkpoint.npz", keeper)
 
 
 def make_prior(job: Job, order: Order) -> None:
@@ -188,7 +196,10 @@ def make_singlescale(job: Job, order: Order) -> None:
         stage = orders.clean_stage(order.unit.recipe["singlescale"], facts, signal_only=True)
         found = [orders.as_beam(one) if one else None for one in earlier["beams"]]
         dish = orders.dish_of(order, facts, block.channels)
-        outcome = clock("single-scale clean", lambda: cube.clean_block(work, parameters, mask, found, stage, dish))
+        kept = _checkpoint(job, order)
+        outcome = clock(
+            "single-scale clean", lambda: cube.clean_block(work, parameters, mask, found, stage, dish, kept)
+        )
         record, source = outcome.report(block.first), work
     cube.copy_images(source, block, ("model", "residual"))
     job.finish(order, {block.folder.name: block.folder}, {"record": record, "seconds": clock.seconds})
@@ -201,7 +212,7 @@ def make_cube(job: Job, order: Order) -> None:
     masked = order.facts[str(image.at("mask"))]
     beam = orders.as_beam(masked["beam_arcsec"])
     signal = np.load(order.the_input(signal_mask_name(image)), mmap_mode="r")
-    stops = orders.stop_counts([part["record"] for part in orders.made_facts(order, "singlescale", facts)])
+    stops = quality.stop_counts([part["record"] for part in orders.made_facts(order, "singlescale", facts)])
     overlap = orders.mask_overlap(orders.made_facts(order, "multiscale", facts))
     if overlap == 0:
         stops["clean mask"] = "no pixel of it lies on the image"

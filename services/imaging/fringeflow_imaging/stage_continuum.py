@@ -15,7 +15,7 @@ from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import continuum, gridding, orders, quality
 from fringeflow_imaging.beam import Beam, common_beam
 from fringeflow_imaging.cube import CleanStage
-from fringeflow_imaging.export import finished_header, header_of
+from fringeflow_imaging.export import append_weights, finished_header, header_of
 from fringeflow_imaging.minor import Mask
 
 _UNITS = {"image": "Jy/beam", "residual": "Jy/beam", "model": "Jy/pixel"}
@@ -63,6 +63,8 @@ def make_continuum(job: Job, order: Order) -> None:
     if overlap.get("clean_mask_overlap") == 0:
         stops["clean mask"] = "no pixel of it lies on the image"
     made = _write(job, order, image, mask, beam, stops)
+    sums = gridding.sums_of_weights(image.part("sumwt"))
+    append_weights(made[names.cube(order.unit.id.target, order.unit.id.config, order.unit.id.product, "psf")], sums)
     done = {
         "beam_arcsec": list(beam),
         "cell_arcsec": cell,
@@ -70,6 +72,7 @@ def make_continuum(job: Job, order: Order) -> None:
         "pblimit": float(recipe["tclean"].get("pblimit", 0.2)),
         "stop": stops,
         "mask_pixels": int(mask.sum()),
+        "sum_of_weights": sums,
         "record": {name: [asdict(row) for row in rows] for name, (rows, _) in record.items()},
         "seconds": clock.seconds,
     }

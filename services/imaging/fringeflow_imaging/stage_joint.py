@@ -15,6 +15,7 @@ from fringeflow.jobs.order import Job, Order
 from fringeflow_imaging import deliver, gridding, orders, sdint
 from fringeflow_imaging.beam import common_beam
 from fringeflow_imaging.cube import Block
+from fringeflow_imaging.export import append_weights
 
 
 def make_sdint(job: Job, order: Order) -> None:
@@ -76,4 +77,6 @@ def _interferometer(job: Job, order: Order, why: str) -> tuple[dict[str, Path], 
             orders.sign(header, order, {"sdintimaging": f"failed: {why}"})
             made[name] = job.scratch / name
             fitsio.write_cube(made[name], header, old, old.shape)
-    return made, {**order.facts[str(source)], "joint_failed": why}
+    facts = order.facts[str(source)]
+    append_weights(made[names.cube(image.target, image.config, image.product, "psf")], facts["sum_of_weights"])
+    return made, {**facts, "joint_failed": why}

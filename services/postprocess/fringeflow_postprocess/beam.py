@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from astropy.io import fits
 
 from fringeflow.errors import CorruptInputError, DataError
+from fringeflow.fitsplanes import Planes
 
 RoundRule = Literal["smallest", "reference"]
 
@@ -44,7 +44,7 @@ class Beam:
         return all(abs(axis / round_arcsec - 1) <= tolerance for axis in (self.major_arcsec, self.minor_arcsec))
 
 
-def beams_of(hdus: fits.HDUList, header: fits.Header, planes: int) -> list[Beam]:
+def beams_of(image: Planes) -> list[Beam]:
     """Return the beam of every plane: from CASA's table BEAMS if there is one, else the header's for all.
 
     Beams of blank planes may be zero; none is checked for sense here.
@@ -54,17 +54,15 @@ def beams_of(hdus: fits.HDUList, header: fits.Header, planes: int) -> list[Beam]
     CorruptInputError
         There is no beam, or the table has other than one beam per plane.
     """
-    name = hdus.filename()
-    if "BEAMS" in hdus:
-        table = hdus["BEAMS"].data
-        table = table[np.argsort(table["CHAN"], kind="stable")]
-        beams = [Beam(float(row["BMAJ"]), float(row["BMIN"]), float(row["BPA"])) for row in table]
-        if len(beams) != planes:
-            raise CorruptInputError(f"{name} has {planes} planes but {len(beams)} beams", remedy="image it again")
-        return beams
+    rows, header = image.beam_rows(), image.header
+    if rows is not None:
+        if len(rows) != len(image):
+            counts = f"{len(image)} planes but {len(rows)} beams"
+            raise CorruptInputError(f"{image.path} has {counts}", remedy="image it again")
+        return [Beam(float(row["BMAJ"]), float(row["BMIN"]), float(row["BPA"])) for row in rows]
     if "BMAJ" not in header or "BMIN" not in header:
-        raise CorruptInputError(f"{name} says nothing of its restoring beam", remedy="image it again")
-    return [Beam(header["BMAJ"] * 3600, header["BMIN"] * 3600, header.get("BPA", 0.0))] * planes
+        raise CorruptInputError(f"{image.path} says nothing of its restoring beam", remedy="image it again")
+    return [Beam(header["BMAJ"] * 3600, header["BMIN"] * 3600, header.get("BPA", 0.0))] * len(image)
 
 
 def round_beam_arcsec(

@@ -83,6 +83,11 @@ def mixtures(have: Channels, want: Channels) -> list[Mixture]:
     return [_mixture(centres, have.width_ms, velocity, width) for velocity in want.velocities_ms()]
 
 
+def moved(mixture: Mixture, planes: int) -> Mixture:
+    """Return the same mixture of planes that lie farther on."""
+    return tuple((index + planes, share) for index, share in mixture)
+
+
 def union(axes: Sequence[Channels]) -> Channels:
     """Return channels that cover all `axes`: the widest ones, continued with their own phase (W-08, W-30)."""
     template = max(axes, key=lambda axis: round(axis.width_ms / axes[0].width_ms, 3))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from fringeflow_postprocess.beam import Beam
+from fringeflow_postprocess.beam import Beam, RoundRule
 
 Edges = Literal["normalised", "zero"]
 
@@ -18,6 +18,11 @@ _PADDING_FWHM = 3.0
 
 _LEAST_WEIGHT = 0.01
 """Pixels with less than this part of the kernel on valid neighbours are blanked."""
+
+
+def edges_of(rule: RoundRule) -> Edges:
+    """Return what blank pixels count for where beams are rounded by this rule: zero as in the reference, or nothing."""
+    return "zero" if rule == "reference" else "normalised"
 
 
 def to_round_beam(

@@ -86,9 +86,9 @@ def of_response(header: fits.Header) -> fits.Header:
     return _unitless(header, "Primary beam", keep_beam=False)
 
 
-def of_spectral_index(header: fits.Header) -> fits.Header:
-    """Return `header` for a spectral index."""
-    return _unitless(header, "Spectral index", keep_beam=True)
+def of_spectral_index(header: fits.Header, *, error: bool = False) -> fits.Header:
+    """Return `header` for a spectral index or its uncertainty."""
+    return _unitless(header, "Spectral index error" if error else "Spectral index", keep_beam=True)
 
 
 def _unitless(header: fits.Header, kind: str, *, keep_beam: bool) -> fits.Header:

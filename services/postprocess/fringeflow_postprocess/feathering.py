@@ -1,4 +1,8 @@
-"""Two cubes of one grid feathered plane by plane, with a count of the flux that goes in and comes out."""
+"""Two cubes of one grid feathered plane by plane, with a count of the flux that goes in and comes out.
+
+Every Stokes parameter is feathered with the single dish's of the same. Those that the single dish has not measured stay
+what the interferometer alone has seen: their beam is the same, their large scales are missing, as they were.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fringeflow import fitsstokes
 from fringeflow.errors import DataError
 from fringeflow.fitsplanes import Planes
 from fringeflow_postprocess import feather
@@ -18,7 +23,27 @@ from fringeflow_postprocess.kelvin import frequencies_hz
 from fringeflow_postprocess.sky import Sky
 
 _SAMPLES = 24
-"""Planes on which the flux scales are compared."""
+"""Channels on which the flux scales are compared."""
+
+
+class _Count:
+    """The fluxes and flux scales of one Stokes parameter, plane by plane."""
+
+    def __init__(self) -> None:
+        self.scales = np.zeros(4)
+        self.flux = np.zeros(3)
+
+    def record(self, channel_kms: float) -> dict[str, float | None]:
+        """Return them as JSON; see `Feathering.record`."""
+        image, dish, result = (float(flux) for flux in self.flux * channel_kms)
+        cross, power, smoothed, wanted = (float(total) for total in self.scales)
+        return {
+            "flux_interferometer": image,
+            "flux_single_dish": dish,
+            "flux": result,
+            "flux_scale_ratio": cross / power if power > 0 else None,
+            "ratio_at_dish_beam": smoothed / wanted if wanted else None,
+        }
 
 
 class Feathering:
@@ -36,7 +61,7 @@ class Feathering:
     Raises
     ------
     DataError
-        The grids differ.
+        The grids differ, or the single dish has none of the Stokes parameters.
     """
 
     def __init__(
@@ -46,20 +71,18 @@ class Feathering:
         self._sky = Sky.of(image.header, image.shape)
         wide = Sky.of(dish.header, dish.shape)
         offset = self._sky.offset_in(wide)
-        if image.shape != weight.shape or len(image) != len(dish) or offset is None:
+        if image.shape != weight.shape or image.channels != dish.channels or offset is None:
             raise DataError(f"{image.path} and {dish.path} are not on one grid", remedy="make them again")
         self._inside = tuple(slice(start, start + size) for start, size in zip(offset, self._sky.shape, strict=True))
         self._wide = wide.shape
-        self.beam = beams_of(image.hdus, image.header, 1)[0]
-        self.dish_beam = beams_of(dish.hdus, dish.header, 1)[0]
+        self.beam, self.dish_beam = beams_of(image)[0], beams_of(dish)[0]
         self._used = self.dish_beam
         if settings.dish_m is not None:
-            middle = frequencies_hz(image.header, len(image)).mean() if image.is_cube else frequency_hz
+            middle = frequencies_hz(image.header, image.channels).mean() if image.is_cube else frequency_hz
             if middle is None:
                 raise DataError(f"{image.path} says nothing of its frequency", remedy="leave feather_dish_m out")
             self._used = settings.beam_of(self.dish_beam, float(middle))
-        self._scales = np.zeros(4)
-        self._flux = np.zeros(3)
+        self._counts = {stokes: _Count() for stokes in in_both(image, dish)}
         self._valid = 0
 
     def planes(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -70,44 +93,58 @@ class Feathering:
         DataError
             At the end, if no pixel is valid in both.
         """
-        sampled = set(np.linspace(0, len(self._image) - 1, _SAMPLES).astype(int).tolist())
-        beams, increments = (self.beam, self.dish_beam), self._sky.increments_arcsec
         for index in range(len(self._image)):
-            image, wide, weight = (item.plane(index) for item in (self._image, self._dish, self._weight))
-            taper = None
-            if self._settings.taper and np.isfinite(weight).any():
-                taper = self._widened(np.sqrt(weight / np.nanmax(weight)))
-            both = self._widened(image), wide
-            result = feather.feathered(*both, beams, increments, settings=self._settings, used=self._used, taper=taper)
-            result, dish = result[self._inside], wide[self._inside]
-            self._count(image, dish, result)
-            if index in sampled:
-                scales = feather.overlap(image, dish, beams, increments)
-                self._scales += (*scales, *feather.at_dish_beam(result, dish, (self.beam, self._used), increments))
-            yield result, np.where(np.isfinite(result), weight, np.float32(np.nan))
+            if self._image.stokes[index // self._image.channels] in self._counts:
+                yield self._feathered(index)
+            else:
+                yield self._image.plane(index), self._weight.plane(index)
         if not self._valid:
             raise DataError(
                 f"{self._image.path} and {self._dish.path} have no valid pixel in common",
                 remedy="correct the single dish key",
             )
 
+    def _feathered(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return a feathered plane and its weight, and count what went in and came out."""
+        image, wide, weight = (item.beside(self._image, index) for item in (self._image, self._dish, self._weight))
+        beams, increments, taper = (self.beam, self.dish_beam), self._sky.increments_arcsec, None
+        if self._settings.taper and np.isfinite(weight).any():
+            taper = self._widened(np.sqrt(weight / np.nanmax(weight)))
+        both = self._widened(image), wide
+        result = feather.feathered(*both, beams, increments, settings=self._settings, used=self._used, taper=taper)
+        result, dish = result[self._inside], wide[self._inside]
+        stokes, channel = divmod(index, self._image.channels)
+        count = self._counts[self._image.stokes[stokes]]
+        self._count(image, dish, result, count)
+        if channel in np.linspace(0, self._image.channels - 1, _SAMPLES).astype(int):
+            scales = feather.overlap(image, dish, beams, increments)
+            count.scales += (*scales, *feather.at_dish_beam(result, dish, (self.beam, self._used), increments))
+        return result, np.where(np.isfinite(result), weight, np.float32(np.nan))
+
     def record(self) -> dict[str, Any]:
         """Return, as JSON, fluxes where both are valid, in Jy km/s (an image's in Jy), and two ratios.
 
         They are of the dish's flux scale to the interferometer's, and of the result, smoothed to the dish's beam, to
-        the dish's image: both from some planes.
+        the dish's image: both from some planes. Of several Stokes parameters they are those of the first that is
+        feathered, with those of the others and the names of what is not feathered.
         """
-        image, dish, result = (float(flux) for flux in self._flux * self._channel_kms())
-        cross, power, smoothed, wanted = (float(total) for total in self._scales)
-        return {
+        width = self._channel_kms()
+        first, *others = [count.record(width) for count in self._counts.values()]
+        result: dict[str, Any] = {
             "beam_arcsec": [self.beam.major_arcsec, self.beam.minor_arcsec, self.beam.pa_deg],
             "dish_beam_arcsec": [self._used.major_arcsec, self._used.minor_arcsec, self._used.pa_deg],
-            "flux_interferometer": image,
-            "flux_single_dish": dish,
-            "flux": result,
-            "flux_scale_ratio": cross / power if power > 0 else None,
-            "ratio_at_dish_beam": smoothed / wanted if wanted else None,
+            **first,
         }
+        if others:
+            result["stokes"] = dict(zip(fitsstokes.names(list(self._counts)[1:]), others, strict=True))
+        if self.untouched:
+            result["not_feathered"] = fitsstokes.names(self.untouched)
+        return result
+
+    @property
+    def untouched(self) -> fitsstokes.Stokes:
+        """The Stokes parameters that only the interferometer has measured."""
+        return tuple(stokes for stokes in self._image.stokes if stokes not in self._counts)
 
     def _widened(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a plane on the dish's grid, blank beyond its own."""
@@ -115,14 +152,34 @@ class Feathering:
         wide[self._inside] = plane
         return wide
 
-    def _count(self, image: NDArray[np.float32], dish: NDArray[np.float32], result: NDArray[np.float32]) -> None:
+    def _count(
+        self, image: NDArray[np.float32], dish: NDArray[np.float32], result: NDArray[np.float32], count: _Count
+    ) -> None:
         valid = np.isfinite(result)
         self._valid += int(valid.sum())
         for place, (plane, beam) in enumerate(((image, self.beam), (dish, self.dish_beam), (result, self.beam))):
-            self._flux[place] += float(plane[valid].sum(dtype=np.float64)) * _pixels_sr(self._sky) / beam.solid_angle_sr
+            count.flux[place] += float(plane[valid].sum(dtype=np.float64)) * _pixels_sr(self._sky) / beam.solid_angle_sr
 
     def _channel_kms(self) -> float:
-        return Channels.of(self._image.header, len(self._image)).width_ms / 1e3 if self._image.is_cube else 1.0
+        return Channels.of(self._image.header, self._image.channels).width_ms / 1e3 if self._image.is_cube else 1.0
+
+
+def in_both(image: Planes, dish: Planes) -> fitsstokes.Stokes:
+    """Return the Stokes parameters of an interferometer's `image` that the single dish's has too.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    found = tuple(stokes for stokes in image.stokes if stokes in dish.stokes)
+    if not found:
+        ours, theirs = (", ".join(fitsstokes.names(each.stokes)) for each in (image, dish))
+        raise DataError(
+            f"{dish.path} has Stokes {theirs}, the interferometer's {image.path} {ours}",
+            remedy="name another single dish in its key, or correct the Stokes axis",
+        )
+    return found
 
 
 def _pixels_sr(sky: Sky) -> float:

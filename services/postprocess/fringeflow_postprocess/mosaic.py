@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,14 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from fringeflow import fitsstokes
+from fringeflow.errors import DataError
 from fringeflow.fitsplanes import Planes
 from fringeflow_postprocess import channels as spectral
 from fringeflow_postprocess import noise, sky
 from fringeflow_postprocess.beam import Beam, RoundRule, beams_of, round_beam_arcsec
 from fringeflow_postprocess.channels import Channels, Mixture
-from fringeflow_postprocess.convolve import Edges, to_round_beam
+from fringeflow_postprocess.convolve import Edges, edges_of, to_round_beam
 from fringeflow_postprocess.regrid import Regrid, mixed
 from fringeflow_postprocess.sky import Sky
 
@@ -51,20 +54,21 @@ class Settings:
     @property
     def edges(self) -> Edges:
         """What blank pixels count for in convolution."""
-        return "zero" if self.round_beam == "reference" else "normalised"
+        return edges_of(self.round_beam)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The grid and beam of a mosaic: `channels` None for an image."""
+    """The grid and beam of a mosaic: `channels` None for an image; each of `stokes` has them all."""
 
     sky: Sky
     channels: Channels | None
     beam: Beam
+    stokes: fitsstokes.Stokes = fitsstokes.ALONE
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(planes, y, x)."""
+        """(planes, y, x) of one Stokes parameter."""
         return (self.channels.count if self.channels else 1, *self.sky.shape)
 
     def header(self, like: fits.Header) -> fits.Header:
@@ -88,27 +92,44 @@ def layout(parts: Sequence[Planes], settings: Settings) -> Layout:
     Raises
     ------
     DataError
-        A forced beam that is too small; see also `sky.around`.
+        A forced beam that is too small, parts of different Stokes parameters; see also `sky.around`.
     """
     skies = [Sky.of(part.header, part.shape) for part in parts]
-    beams = [beam for part in parts for beam in beams_of(part.hdus, part.header, 1)]
+    beams = [beam for part in parts for beam in beams_of(part)]
     fwhm = round_beam_arcsec(
         beams,
         max(item.pixel_arcsec for item in skies),
         rule=settings.round_beam,
         force_arcsec=settings.force_beam_arcsec,
     )
-    axes = [Channels.of(part.header, len(part)) for part in parts if part.is_cube]
+    axes = [Channels.of(part.header, part.channels) for part in parts if part.is_cube]
     return Layout(
         sky=sky.around(skies, centre=settings.centre, extent_arcsec=settings.extent_arcsec),
         channels=spectral.union(axes) if axes else None,
         beam=Beam(fwhm, fwhm),
+        stokes=common_stokes(parts),
     )
 
 
-def layout_of(image: Planes, beam: Beam, grid: Sky) -> Layout:
-    """Return the layout of something with `beam` on `grid`, with the channels of `image`."""
-    return Layout(grid, Channels.of(image.header, len(image)) if image.is_cube else None, beam)
+def layout_of(image: Planes, beam: Beam, grid: Sky, stokes: fitsstokes.Stokes) -> Layout:
+    """Return the layout of something with `beam` and `stokes` on `grid`, with the channels of `image`."""
+    return Layout(grid, Channels.of(image.header, image.channels) if image.is_cube else None, beam, stokes)
+
+
+def common_stokes(parts: Sequence[Planes]) -> fitsstokes.Stokes:
+    """Return the Stokes parameters of all `parts`, in the order of the first.
+
+    Raises
+    ------
+    DataError
+        They are not those of another part: its mosaic would be of fewer parts in some of them.
+    """
+    first = parts[0]
+    for part in parts:
+        if set(part.stokes) != set(first.stokes):
+            kinds = [f"{each.path} has Stokes {', '.join(fitsstokes.names(each.stokes))}" for each in (first, part)]
+            raise DataError("; ".join(kinds), remedy="give all parts of a mosaic the same Stokes parameters")
+    return first.stokes
 
 
 class Part:
@@ -125,29 +146,42 @@ class Part:
     """
 
     def __init__(self, image: Planes, weight: Planes | None, layout: Layout, edges: Edges = "normalised") -> None:
-        self._image, self._weight, self._edges = image, weight, edges
+        self.image, self._weight, self._edges = image, weight, edges
         self._layout = layout
         self._sky = Sky.of(image.header, image.shape)
-        self._beam = beams_of(image.hdus, image.header, 1)[0]
+        self._beam = beams_of(image)[0]
         self._regrid = Regrid(self._sky, layout.sky)
-        self._mixtures: list[Mixture] = [((0, 1.0),)]
-        self.noise_factor = 1.0
+        mixtures: list[Mixture] = [((0, 1.0),)]
         if layout.channels:
-            self._mixtures = spectral.mixtures(Channels.of(image.header, len(image)), layout.channels)
+            mixtures = spectral.mixtures(Channels.of(image.header, image.channels), layout.channels)
+        firsts = [image.first(stokes) for stokes in layout.stokes]
+        self._mixtures = [spectral.moved(mixture, first) for first in firsts for mixture in mixtures]
+        self.noise_factors = [1.0] * len(firsts)
         if not self._beam.is_about(layout.beam.major_arcsec):
-            self.noise_factor = self._noise_factor()
+            self.noise_factors = [self._noise_factor(first) for first in firsts]
+
+    @property
+    def noise_factor(self) -> float:
+        """By how much the noise of the first Stokes parameter grows on the way to the common beam."""
+        return self.noise_factors[0]
+
+    def showing(self, image: Planes) -> Part:
+        """Return the same with another image of the same grid, beam and weight: one of another Taylor term."""
+        other = copy(self)
+        other.image = image
+        return other
 
     def planes(self, index: int) -> tuple[Plane, Plane]:
         """Return a plane of the mosaic's grid, at its beam, and its weight; both blank where either is (W-18)."""
-        mixture = self._mixtures[index]
+        mixture, stokes = self._mixtures[index], index // self._layout.shape[0]
         image = self._regrid.image(
-            self._convolved(mixed([self._image.plane(item) for item, _ in mixture], mixture, self._sky.shape))
+            self._convolved(mixed([self.image.plane(item) for item, _ in mixture], mixture, self._sky.shape))
         )
         valid = np.isfinite(image)
         weight = np.ones_like(image)
         if self._weight is not None:
-            own = mixed([self._weight.plane(item) for item, _ in mixture], mixture, self._sky.shape)
-            weight = self._regrid.weight(own) / np.float32(self.noise_factor**2)
+            own = mixed([self._weight.beside(self.image, item) for item, _ in mixture], mixture, self._sky.shape)
+            weight = self._regrid.weight(own) / np.float32(self.noise_factors[stokes] ** 2)
             valid &= weight > 0
         return np.where(valid, image, np.float32(np.nan)), np.where(valid, weight, np.float32(np.nan))
 
@@ -155,13 +189,17 @@ class Part:
         increments = self._sky.increments_arcsec
         return to_round_beam(plane, self._beam, self._layout.beam.major_arcsec, increments, edges=self._edges)
 
-    def _noise_factor(self) -> float:
-        """Return by how much the noise grows (in Jy/beam) on the way to the common beam, from some planes (W-19)."""
+    def _noise_factor(self, first: int) -> float:
+        """Return by how much the noise grows (in Jy/beam) on the way to the common beam, from some planes (W-19).
+
+        They are those of one Stokes parameter, from `first` on.
+        """
         if self._weight is None:
             return 1.0
         factors = []
-        for index in np.unique(np.linspace(0, len(self._image) - 1, _SAMPLES).astype(int)):
-            plane, weight = self._image.plane(int(index)), self._weight.plane(int(index))
+        for channel in np.unique(np.linspace(0, self.image.channels - 1, _SAMPLES).astype(int)):
+            place = first + int(channel)
+            plane, weight = self.image.plane(place), self._weight.beside(self.image, place)
             if not np.isfinite(plane).any():
                 continue
             response = np.sqrt(weight / np.nanmax(weight))
@@ -172,7 +210,7 @@ class Part:
 
 def planes(parts: Sequence[Part], layout: Layout, *, least_response: float = 0.0) -> Iterator[tuple[Plane, Plane]]:
     """Yield the planes of the mosaic and of its total weight; blank where no part is valid."""
-    for index in range(layout.shape[0]):
+    for index in range(len(layout.stokes) * layout.shape[0]):
         total, weights = np.zeros(layout.sky.shape), np.zeros(layout.sky.shape)
         for part in parts:
             image, weight = part.planes(index)
@@ -191,6 +229,6 @@ def record(parts: Sequence[Part], layout: Layout) -> dict[str, Any]:
     """Return what came of the settings, as JSON."""
     return {
         "beam_arcsec": [layout.beam.major_arcsec, layout.beam.minor_arcsec, 0.0],
-        "noise_factors": [part.noise_factor for part in parts],
+        "noise_factors": [part.noise_factors if len(layout.stokes) > 1 else part.noise_factor for part in parts],
         "shape": list(layout.shape),
     }

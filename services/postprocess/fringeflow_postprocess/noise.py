@@ -71,7 +71,7 @@ def _outstanding_blocks(flat: NDArray[np.float32], free: NDArray[np.bool_]) -> N
     return found
 
 
-def in_groups(sigmas: Sequence[float]) -> NDArray[np.float64]:
+def in_groups(sigmas: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the noise of every channel as the median of it and its neighbours', five in all (W-19).
 
     Channels without noise of their own get that of the nearest that has it; NaN if none has.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,22 +52,20 @@ class Regrid:
 
     def image(self, plane: Plane) -> Plane:
         """Return an image on the target grid, interpolated by cubic splines; NaN is blank."""
-        if self._offset is not None:
-            return self._shifted(plane)
-        valid = np.isfinite(plane)
-        if not valid.any() or not self._y.size:
-            return np.full(self._shape, np.nan, np.float32)
-        found = self._sampled_cubic(plane, valid)
-        return self._placed(np.where(self._sampled(valid) >= _WHOLE, found, np.float32(np.nan)))
+        return self._brought(plane, self._sampled_cubic)
 
     def weight(self, plane: Plane) -> Plane:
         """Return weights on the target grid, interpolated linearly so that none becomes negative (W-18)."""
+        return self._brought(plane, lambda plane, valid: self._sampled(np.where(valid, plane, np.float32(0))))
+
+    def _brought(self, plane: Plane, sampled: Callable[[Plane, NDArray[np.bool_]], Plane]) -> Plane:
+        """Return a plane on the target grid, with the values that `sampled` makes of it and of where it is valid."""
         if self._offset is not None:
             return self._shifted(plane)
         valid = np.isfinite(plane)
         if not valid.any() or not self._y.size:
             return np.full(self._shape, np.nan, np.float32)
-        found = self._sampled(np.where(valid, plane, np.float32(0)))
+        found = sampled(plane, valid)
         return self._placed(np.where(self._sampled(valid) >= _WHOLE, found, np.float32(np.nan)))
 
     def _sampled_cubic(self, plane: Plane, valid: NDArray[np.bool_]) -> Plane:

@@ -27,6 +27,11 @@ def input_of(order: Order, ext: str, unit: UnitId | None = None) -> Path:
     return order.the_input(name_of(unit or order.unit.id, ext))
 
 
+def opened(order: Order, ext: str, unit: UnitId | None = None) -> Planes:
+    """Open an input of `order` (see `input_of`) with all its Stokes parameters."""
+    return Planes(input_of(order, ext, unit), stokes="all")
+
+
 def signed(order: Order, grid: fits.Header, like: Planes, parameters: Mapping[str, Any], *, cube: bool) -> fits.Header:
     """Return the header of a product of `order`: the cards of `grid`, its object, and what it was made of and how.
 

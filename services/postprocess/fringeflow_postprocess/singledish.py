@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from fringeflow.errors import DataError
 from fringeflow.fitsplanes import Planes
 from fringeflow_postprocess import kelvin
 from fringeflow_postprocess.beam import Beam, beams_of, round_beam_arcsec
-from fringeflow_postprocess.channels import Channels, Mixture, mixtures
+from fringeflow_postprocess.channels import Channels, Mixture, mixtures, moved
 from fringeflow_postprocess.convolve import to_round_beam
+from fringeflow_postprocess.feathering import in_both
 from fringeflow_postprocess.regrid import Regrid, mixed
 from fringeflow_postprocess.sky import Sky
 
@@ -48,8 +50,8 @@ class SingleDish:
     def __init__(self, image: Planes) -> None:
         self.image = image
         self.sky = Sky.of(image.header, image.shape)
-        self.channels = Channels.of(image.header, len(image)) if image.is_cube else None
-        self._beams = beams_of(image.hdus, image.header, len(image))
+        self.channels = Channels.of(image.header, image.channels) if image.is_cube else None
+        self._beams = beams_of(image)
         usable = [beam for beam in self._beams if beam.major_arcsec > 0]
         pixel = self.sky.pixel_arcsec
         alike = all(beam == usable[0] for beam in usable)
@@ -79,7 +81,7 @@ class SingleDish:
                 f"{self.image.path} is in {written or 'no unit'}", remedy="convert it to K, Jy/beam or Jy/pixel"
             )
         frequencies = _frequencies(self.image)
-        pairs = zip(frequencies, self._beams, strict=True)
+        pairs = zip(np.tile(frequencies, len(self.image.stokes)), self._beams, strict=True)
         each = [kelvin.kelvin_per_jansky(np.array(nu), beam) if beam.major_arcsec > 0 else np.nan for nu, beam in pairs]
         return _KELVIN[unit] / np.array(each, dtype=np.float64)
 
@@ -89,7 +91,8 @@ class Aligned:
 
     The margin of one and a half beams is there since a dish sees within the field what lies beyond it: `sky` is the
     grid, which goes on beyond the interferometer's by so much on all sides. Velocities are matched, radio definition;
-    where the interferometer's channels are wider the dish's are averaged (W-13). After all planes have been given,
+    where the interferometer's channels are wider the dish's are averaged (W-13). The planes are those of the
+    interferometer's Stokes parameters that the dish has measured, `stokes` (W-17). After all planes have been given,
     `record` says how much of the interferometer's is covered.
 
     Raises
@@ -104,13 +107,15 @@ class Aligned:
         inner = Sky.of(template.header, template.shape)
         self._margin = margin_pixels(dish.beam, inner)
         self.sky = inner.wider(self._margin)
+        self.stokes = in_both(template, dish.image)
         self._regrid = Regrid(dish.sky, self.sky)
         self._mixtures = _mixtures(dish, template)
         self._wanted = self._found = 0
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        for index, mixture in enumerate(self._mixtures):
-            valid = np.isfinite(self._template.plane(index))
+        for stokes, (channel, each) in product(self.stokes, enumerate(self._mixtures)):
+            valid = np.isfinite(self._template.plane(self._template.first(stokes) + channel))
+            mixture = moved(each, self._dish.image.first(stokes))
             plane = self._regrid.image(
                 mixed([self._dish.plane(item) for item, _ in mixture], mixture, self._dish.sky.shape)
             )
@@ -142,10 +147,10 @@ def margin_pixels(beam: Beam, sky: Sky) -> int:
 
 def _mixtures(dish: SingleDish, template: Planes) -> list[Mixture]:
     if dish.channels is None or not template.is_cube:
-        if len(dish.image) != 1 or len(template) != 1:
+        if dish.image.channels != 1 or template.channels != 1:
             raise DataError(f"{dish.image.path} and {template.path}: only one of them is a cube", remedy="name another")
         return [((0, 1.0),)]
-    return mixtures(dish.channels, Channels.of(template.header, len(template)))
+    return mixtures(dish.channels, Channels.of(template.header, template.channels))
 
 
 def _same_frame(dish: Planes, template: Planes) -> None:
@@ -156,7 +161,7 @@ def _same_frame(dish: Planes, template: Planes) -> None:
 
 def _frequencies(image: Planes) -> NDArray[np.float64]:
     if image.is_cube:
-        return kelvin.frequencies_hz(image.header, len(image))
+        return kelvin.frequencies_hz(image.header, image.channels)
     rest = image.header.get("RESTFRQ", image.header.get("RESTFREQ", 0.0))
     if not rest > 0:
         raise DataError(f"{image.path} is in K and has no frequency", remedy="set RESTFRQ, or convert it to Jy/beam")

@@ -12,7 +12,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from fringeflow import fitsio
+from fringeflow import fitsio, fitsstokes
 from fringeflow.fitsplanes import Planes
 from fringeflow.graph.combining import (
     FEATHER,
@@ -23,13 +23,14 @@ from fringeflow.graph.combining import (
     WEIGHT,
     FeatherRecipe,
     MosaicRecipe,
-    RoundRecipe,
+    TermsRecipe,
 )
+from fringeflow.graph.taylor import TERM
 from fringeflow.jobs.order import Job, Order
-from fringeflow_postprocess import export, feather, mosaic, rounded, single_field
+from fringeflow_postprocess import export, feather, mosaic, planning, rounded
 from fringeflow_postprocess.beam import Beam, beams_of, round_beam_arcsec
 from fringeflow_postprocess.feathering import Feathering
-from fringeflow_postprocess.signing import input_of, name_of, signed
+from fringeflow_postprocess.signing import name_of, opened, signed
 from fringeflow_postprocess.singledish import Aligned, SingleDish, margin_pixels
 from fringeflow_postprocess.sky import Sky
 
@@ -37,18 +38,18 @@ Plane = NDArray[np.float32]
 
 
 def make_round(job: Job, order: Order) -> None:
-    """Make a field corrected and with a round beam, and its weight."""
-    recipe = RoundRecipe.model_validate(order.unit.recipe)
+    """Make a field corrected and with a round beam, its weight and, of continuum for a mosaic, its Taylor term."""
+    recipe = TermsRecipe.model_validate(order.unit.recipe)
     recorded = order.facts.get(str(order.unit.needs[0].unit), {})
-    settings = single_field.Settings(
+    settings = planning.Settings(
         pblimit=recorded.get("pblimit", recipe.pblimit),
         round_beam=recipe.round_beam,
         cut_coarse_edges=recipe.cut_coarse_edges,
     )
     sigmas: list[float] = []
-    with Planes(input_of(order, "")) as image, Planes(input_of(order, "pb")) as response:
+    with opened(order, "") as image, opened(order, "pb") as response:
         job.progress("grid and beam")
-        plan = single_field.settle(image, response, settings, frequency_hz=recorded.get("frequency_hz"))
+        plan = planning.settle(image, response, settings, frequency_hz=recorded.get("frequency_hz"))
         grid, shape = rounded.grid(image, plan)
         cube = image.is_cube and recipe.kind == "line"
         record = {**_part_of(plan.record()), "frequency_hz": plan.mean_frequency_hz}
@@ -56,33 +57,42 @@ def make_round(job: Job, order: Order) -> None:
         path, weight = _outputs(job, order)
         job.progress("round beam")
         planes = rounded.planes(image, response, plan, sigmas)
-        fitsio.write_cube(path, export.in_jansky(header, plan.beam), planes, shape if cube else shape[1:])
+        sides = shape if cube else shape[1:]
+        fitsio.write_cube(path, export.in_jansky(header, plan.beam), planes, sides, stokes=image.stokes)
         job.progress("weight")
-        with Planes(path) as made:
+        with Planes(path, stokes="all") as made:
             planes = rounded.weight_planes(made, image, response, plan, sigmas)
-            fitsio.write_cube(weight, export.of_weight(header), planes, shape if cube else shape[1:])
+            fitsio.write_cube(weight, export.of_weight(header), planes, sides, stokes=image.stokes)
+        outputs = {path.name: path, weight.name: weight}
+        if _term_of(order) in order.unit.outputs:
+            with opened(order, "tt1") as term:
+                planes = rounded.term_planes(term, image, response, plan, recipe.beam_slope)
+                own = signed(order, grid, image, {**record, "beam_slope": recipe.beam_slope}, cube=cube)
+                in_jansky = export.in_jansky(own, plan.beam)
+                outputs |= _write_term(job, order, in_jansky, planes, sides, image.stokes)
     noise = [sigma if np.isfinite(sigma) else None for sigma in sigmas]
-    job.finish(order, {path.name: path, weight.name: weight}, {**record, "noise": noise})
+    job.finish(order, outputs, {**record, "noise": noise})
 
 
 def make_singledish(job: Job, order: Order) -> None:
     """Make the single dish's image on the grid of an interferometer's, or of the parts' of a mosaic."""
     template = order.unit.needs[0].unit
     path = job.scratch / name_of(order.unit.id, SINGLEDISH)
-    with Planes(input_of(order, IMAGE, template)) as like:
+    with opened(order, IMAGE, template) as like:
         if not order.leaves:
             record = _singledish_of_parts(job, order, like, path)
         else:
             (source,) = order.leaves.values()
-            with Planes(source) as image:
+            with Planes(source, stokes="all") as image:
                 job.progress("align")
                 dish = SingleDish(image)
                 aligned = Aligned(dish, like)
-                layout = mosaic.layout_of(like, dish.beam, aligned.sky)
+                layout = mosaic.layout_of(like, dish.beam, aligned.sky, aligned.stokes)
                 header = signed(
                     order, layout.header(like.header), like, {"single_dish": source.name}, cube=like.is_cube
                 )
-                fitsio.write_cube(path, export.in_jansky(header, dish.beam), aligned, _shape_of(layout))
+                in_jansky = export.in_jansky(header, dish.beam)
+                fitsio.write_cube(path, in_jansky, aligned, _shape_of(layout), stokes=layout.stokes)
                 record = aligned.record()
     job.finish(order, {path.name: path}, record)
 
@@ -100,14 +110,15 @@ def make_feather(job: Job, order: Order) -> None:
     source, dish = (need.unit for need in order.unit.needs)
     made = order.facts.get(str(source), {})
     with (
-        Planes(input_of(order, IMAGE, source)) as image,
-        Planes(input_of(order, WEIGHT, source)) as weight,
-        Planes(input_of(order, SINGLEDISH, dish)) as low,
+        opened(order, IMAGE, source) as image,
+        opened(order, WEIGHT, source) as weight,
+        opened(order, SINGLEDISH, dish) as low,
     ):
         job.progress("feather")
         work = Feathering(image, weight, low, settings, frequency_hz=made.get("frequency_hz"))
         header = signed(order, image.header, image, recipe.model_dump(mode="json"), cube=image.is_cube)
-        outputs = _write_pairs(job, order, header, work.beam, work.planes(), _shape(image))
+        layout = mosaic.layout_of(image, work.beam, Sky.of(image.header, image.shape), image.stokes)
+        outputs = _write_pairs(job, order, header, layout, work.planes())
         record = work.record()
     known = {name: made[name] for name in ("frequency_hz", "parts") if name in made}
     covered = {"single_dish_coverage": order.facts.get(str(dish), {}).get("coverage")}
@@ -115,7 +126,7 @@ def make_feather(job: Job, order: Order) -> None:
 
 
 def make_mosaic(job: Job, order: Order) -> None:
-    """Make the linear mosaic of parts, and its weight."""
+    """Make the linear mosaic of parts, its weight and, of continuum, its first-order Taylor term."""
     recipe = MosaicRecipe.model_validate(order.unit.recipe)
     settings = mosaic.Settings(
         round_beam=recipe.round_beam,
@@ -125,10 +136,9 @@ def make_mosaic(job: Job, order: Order) -> None:
         least_response=recipe.mosaic_least_response,
     )
     sources = [need.unit for need in order.unit.needs]
-    with ExitStack() as opened:
+    with ExitStack() as life:
         images, weights = (
-            [opened.enter_context(Planes(input_of(order, ext, source))) for source in sources]
-            for ext in (recipe.image, WEIGHT)
+            [life.enter_context(opened(order, ext, source)) for source in sources] for ext in (recipe.image, WEIGHT)
         )
         job.progress("common beam and grid")
         layout = mosaic.layout(images, settings)
@@ -141,7 +151,13 @@ def make_mosaic(job: Job, order: Order) -> None:
         header = signed(order, layout.header(images[0].header), images[0], record, cube=cube)
         job.progress("mosaic")
         planes = mosaic.planes(parts, layout, least_response=settings.least_response)
-        outputs = _write_pairs(job, order, header, layout.beam, planes, _shape_of(layout))
+        outputs = _write_pairs(job, order, header, layout, planes)
+        if _term_of(order) in order.unit.outputs:
+            terms = [life.enter_context(opened(order, TERM, source)) for source in sources]
+            same = [part.showing(term) for part, term in zip(parts, terms, strict=True)]
+            first = (term for term, _ in mosaic.planes(same, layout, least_response=settings.least_response))
+            in_jansky = export.in_jansky(header, layout.beam)
+            outputs |= _write_term(job, order, in_jansky, first, _shape_of(layout), layout.stokes)
     job.finish(order, outputs, record)
 
 
@@ -156,18 +172,20 @@ STEPS: Mapping[str, Callable[[Job, Order], None]] = {
 def _singledish_of_parts(job: Job, order: Order, like: Planes, path: Path) -> dict[str, Any]:
     """Put the single dish's images of the parts together on the mosaic's grid, with equal weights."""
     sources = [need.unit for need in order.unit.needs[1:]]
-    with ExitStack() as opened:
-        images = [opened.enter_context(Planes(input_of(order, SINGLEDISH, source))) for source in sources]
+    with ExitStack() as life:
+        images = [life.enter_context(opened(order, SINGLEDISH, source)) for source in sources]
         inner = Sky.of(like.header, like.shape)
-        beams = [beams_of(image.hdus, image.header, 1)[0] for image in images]
+        beams = [beams_of(image)[0] for image in images]
         beam = Beam(*[round_beam_arcsec(beams, inner.pixel_arcsec)] * 2)
-        layout = mosaic.layout_of(like, beam, inner.wider(margin_pixels(beam, inner)))
+        stokes = mosaic.common_stokes(images)
+        layout = mosaic.layout_of(like, beam, inner.wider(margin_pixels(beam, inner)), stokes)
         parts = [mosaic.Part(image, None, layout) for image in images]
         record = {**mosaic.record(parts, layout), "parts": [source.target for source in sources]}
         header = signed(order, layout.header(like.header), like, record, cube=like.is_cube)
         job.progress("mosaic of single-dish images")
         planes = (image for image, _ in mosaic.planes(parts, layout))
-        fitsio.write_cube(path, export.in_jansky(header, layout.beam), planes, _shape_of(layout))
+        in_jansky = export.in_jansky(header, layout.beam)
+        fitsio.write_cube(path, in_jansky, planes, _shape_of(layout), stokes=layout.stokes)
     return record
 
 
@@ -179,15 +197,15 @@ def _write_pairs(
     job: Job,
     order: Order,
     header: fits.Header,
-    beam: Beam,
+    layout: mosaic.Layout,
     pairs: Iterable[tuple[Plane, Plane]],
-    shape: tuple[int, ...],
 ) -> dict[str, Path]:
     """Write an image and its weight, a plane of each at a time."""
     image, weight = _outputs(job, order)
+    shape, stokes = _shape_of(layout), layout.stokes
     with (
-        fitsio.cube_writer(image, export.in_jansky(header, beam), shape) as images,
-        fitsio.cube_writer(weight, export.of_weight(header), shape) as weights,
+        fitsio.cube_writer(image, export.in_jansky(header, layout.beam), shape, stokes=stokes) as images,
+        fitsio.cube_writer(weight, export.of_weight(header), shape, stokes=stokes) as weights,
     ):
         for plane, own in pairs:
             images.append(plane)
@@ -195,8 +213,23 @@ def _write_pairs(
     return {image.name: image, weight.name: weight}
 
 
-def _shape(image: Planes) -> tuple[int, ...]:
-    return image.shape if image.is_cube else image.shape[1:]
+def _term_of(order: Order) -> str:
+    return name_of(order.unit.id, TERM)
+
+
+def _write_term(
+    job: Job,
+    order: Order,
+    header: fits.Header,
+    planes: Iterable[Plane],
+    shape: tuple[int, ...],
+    stokes: fitsstokes.Stokes,
+) -> dict[str, Path]:
+    """Write the first-order Taylor term of an image."""
+    job.progress("Taylor term")
+    path = job.scratch / _term_of(order)
+    fitsio.write_cube(path, header, planes, shape, stokes=stokes)
+    return {path.name: path}
 
 
 def _shape_of(layout: mosaic.Layout) -> tuple[int, ...]:

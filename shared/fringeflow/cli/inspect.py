@@ -13,6 +13,7 @@ from fringeflow.cli.keys_json import jsonable, project_as_data
 from fringeflow.cli.plan import write_json, write_tree
 from fringeflow.collecting import no_garbage
 from fringeflow.graph.build import Selection
+from fringeflow.graph.imaging_idle import idle_lines
 from fringeflow.keys.model import Project
 from fringeflow.keys.problems import Problem
 from fringeflow.keys.project import check_data, load, load_or_raise
@@ -26,15 +27,17 @@ if TYPE_CHECKING:  # imported when it is needed: plain text does not wait for it
 def check(master_key: Path, *, as_json: bool, lenient: bool) -> int:
     """Print every problem of a project; return 1 if any is an error."""
     project, problems = load(master_key, lenient=lenient)
-    problems = [*problems, *check_data(project)]
-    errors = sum(problem.severity == "error" for problem in problems)
+    problems = [*problems, *check_data(project, lenient=lenient), *idle_lines(project)]
+    errors, warnings, notes = (
+        sum(problem.severity == severity for problem in problems) for severity in ("error", "warning", "note")
+    )
     if as_json:
         _print_json([problem.model_dump(mode="json") for problem in problems])
     else:
         out = console()
         for problem in problems:
             out.print(said(problem))
-        out.print(f"{errors} errors, {len(problems) - errors} warnings")
+        out.print(f"{errors} errors, {warnings} warnings" + (f", {notes} notes" if notes else ""))
     return 1 if errors else 0
 
 
@@ -69,7 +72,7 @@ def said(problem: Problem) -> Text:
     """Return a problem as a line: severity, file:line, what is wrong, what to do."""
     from rich.text import Text
 
-    colour = "bold red" if problem.severity == "error" else "yellow"
+    colour = {"error": "bold red", "warning": "yellow", "note": "blue"}[problem.severity]
     return Text.assemble((problem.severity, colour), " ", str(problem).removeprefix(problem.severity).lstrip(": "))
 
 

@@ -23,6 +23,7 @@ from fringeflow.cli.progress import Display
 from fringeflow.embedded import EmbeddedRun, Outcome
 from fringeflow.errors import DataError
 from fringeflow.graph.build import STAGES, Selection
+from fringeflow.graph.imaging_idle import idle_lines
 from fringeflow.jobs.server import ForkServer
 from fringeflow.keys.model import Project
 from fringeflow.keys.profiles import PROFILES, with_profile
@@ -51,7 +52,7 @@ def run(master_key: Path, directory: Path, request: Request, *, as_json: bool, s
     project, problems = load(master_key)
     if any(problem.severity == "error" for problem in problems):
         raise KeysError(problems)
-    for problem in problems:
+    for problem in (*problems, *idle_lines(project)):
         out.print(said(problem))
     outcome = make(project, directory, request, out, server)
     if as_json:

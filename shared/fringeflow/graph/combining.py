@@ -22,6 +22,7 @@ from fringeflow import names
 from fringeflow.errors import DataError
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.graph.postprocess_recipes import recipe_of
+from fringeflow.graph.taylor import TERM, all_have, beam_slope, has
 from fringeflow.keys.model import Frozen, Project
 
 STAGE = "postprocess"
@@ -46,6 +47,12 @@ class RoundRecipe(Frozen):
     pblimit: float = Field(lt=1, description="least primary-beam response kept, unless imaging's record says otherwise")
     round_beam: Literal["smallest", "reference"] = "smallest"
     cut_coarse_edges: bool = False
+
+
+class TermsRecipe(RoundRecipe):
+    """The same of a continuum image and its first-order Taylor term."""
+
+    beam_slope: float = Field(default=0.0, description="slope of the primary beam's response P, over ln P")
 
 
 class MosaicRecipe(Frozen):
@@ -94,8 +101,12 @@ def add_field(project: Project, imaged: Unit, graph: Graph) -> Iterator[UnitId]:
     plan = graph.facts(imaged.id.at("plan")) if imaged.id.at("plan") in graph else None
     size = plan.get("imsize") if plan else None
     memory = _memory_mb(int(size[0]) * int(size[1]) if size else _UNKNOWN_PIXELS)
-    recipe = recipe_of(RoundRecipe, project, which).model_dump(mode="json")
-    graph.add(_unit(made, recipe, (imaged.id,), (IMAGE, WEIGHT), memory_mb=memory))
+    if target.mosaic_parent and has(imaged, "tt1"):
+        recipe = recipe_of(TermsRecipe, project, which, beam_slope=beam_slope(imaged)).model_dump(mode="json")
+        graph.add(_unit(made, recipe, (imaged.id,), (IMAGE, WEIGHT, TERM), memory_mb=memory))
+    else:
+        recipe = recipe_of(RoundRecipe, project, which).model_dump(mode="json")
+        graph.add(_unit(made, recipe, (imaged.id,), (IMAGE, WEIGHT), memory_mb=memory))
     if dish and feathers:
         aligned = made.at(SINGLEDISH)
         leaves = (f"singledish/{dish}",)
@@ -126,8 +137,10 @@ def add_mosaics(project: Project, target: str, graph: Graph) -> Iterator[UnitId]
                 continue
             each = [graph[part].memory_mb for part in parts]
             memory = max(each) + int(_KEPT_OF_PARTS * (sum(each) - _BASE_MB * len(each)))
-            mosaic = UnitId(STAGE, *which, MOSAIC)
-            graph.add(_unit(mosaic, _mosaic_recipe(project, which, parts), parts, (IMAGE, WEIGHT), memory_mb=memory))
+            mosaic, exts = UnitId(STAGE, *which, MOSAIC), [IMAGE, WEIGHT]
+            if all_have((graph[part] for part in parts), TERM):
+                exts.append(TERM)
+            graph.add(_unit(mosaic, _mosaic_recipe(project, which, parts), parts, exts, memory_mb=memory))
             if not joint:
                 yield mosaic
             yield from _with_single_dish(project, graph, mosaic, parts, policy)

@@ -8,7 +8,7 @@ it will also have afterwards, since all that follows from the plan adds nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,94 +84,80 @@ def _add(
         return graph.add(replace(whole, needs=(*needs, Need(unit=staged), alone), memory_mb=memory))
     if facts is None:
         return graph.add(replace(whole, needs=needs, open=True))
-    made = _add_blocks(graph, image, staged, content, (leaves, dish), facts)
+    made = _Blocks(graph, image, staged, content, facts).add(leaves, dish)
     return graph.add(replace(whole, needs=(*needs, *(Need(unit=unit, keyed=False) for unit in made))))
 
 
-def _add_blocks(
-    graph: Graph,
-    image: UnitId,
-    staged: UnitId,
-    content: Mapping[str, Any],
-    dropped: tuple[tuple[str, ...], tuple[str, ...]],
-    facts: Mapping[str, Any],
-) -> list[UnitId]:
-    """Add what is made of blocks; `dropped` are the clean mask and the single dish, if there are."""
-    leaves, dish = dropped
-    plan, memory = image.at("plan"), int(facts["memory_mb"])
-    blocks = [(int(first), int(last)) for first, last in facts["blocks"]]
+class _Blocks:
+    """The channel blocks of one cube, and what is made of all of them, on their way into a graph."""
 
-    def part(*stages: str) -> dict[str, Any]:
-        wanted = ("tclean", "restfreq_ghz", "phasecenter", "joint", *stages)
-        return {name: content[name] for name in wanted if name in content}
+    def __init__(
+        self, graph: Graph, image: UnitId, staged: UnitId, content: Mapping[str, Any], facts: Mapping[str, Any]
+    ) -> None:
+        self._graph, self._image, self._staged, self._content = graph, image, staged, content
+        self._blocks = [(int(first), int(last)) for first, last in facts["blocks"]]
+        self._memory_mb = int(facts["memory_mb"])
 
-    first_look: list[UnitId] = []
-    prior: tuple[Need, ...] = ()
-    if "prior" in content and not leaves:
-        first_look = [
-            graph.add(
-                Unit(
-                    id=image.at(f"lowres.{first}-{last}"),
-                    recipe=part("multiscale", "prior") | {"block": (first, last)},
-                    needs=(Need(unit=plan, fetch=False), Need(unit=staged)),
-                    outputs=(block_name(image, "lowres", first, last),),
-                    revision=REVISION,
-                    memory_mb=memory,
-                )
+    def add(self, leaves: tuple[str, ...], dish: tuple[str, ...]) -> list[UnitId]:
+        """Add everything; `leaves` and `dish` are the clean mask and the single dish, if there are."""
+        image = self._image
+        first_look: list[UnitId] = []
+        prior: tuple[Need, ...] = ()
+        if "prior" in self._content and not leaves:
+            first_look = self._look("lowres", ("multiscale", "prior"), (), (), ("prior", prior_mask_name(image)))
+            prior = (Need(unit=first_look[-1]),)
+        masked = ("mask", signal_mask_name(image))
+        *deep, mask = self._look("multiscale", ("multiscale",), prior, (*leaves, *dish), masked)
+        final = self._add_each(
+            "singlescale", ("singlescale",), [(Need(unit=one), Need(unit=mask)) for one in deep], dish
+        )
+        return [*first_look, *deep, mask, *final]
+
+    def _look(
+        self,
+        step: str,
+        parts: tuple[str, ...],
+        prior: tuple[Need, ...],
+        leaves: tuple[str, ...],
+        masked: tuple[str, str],
+    ) -> list[UnitId]:
+        """Add blocks, cleaned within what `prior` found, and last the mask of what all show: its step and file."""
+        made = self._add_each(step, parts, [prior] * len(self._blocks), leaves)
+        mask, output = masked
+        recipe = {mask: self._content[mask]}
+        return [*made, self._add(mask, recipe, [Need(unit=unit) for unit in made], output)]
+
+    def _add_each(
+        self, step: str, parts: tuple[str, ...], needs: Sequence[tuple[Need, ...]], leaves: tuple[str, ...]
+    ) -> list[UnitId]:
+        """Add one step of every block, with these parts of the recipe; `needs` are those of each."""
+        wanted = ("tclean", "restfreq_ghz", "phasecenter", "joint", *parts)
+        recipe = {name: self._content[name] for name in wanted if name in self._content}
+        return [
+            self._add(
+                f"{step}.{first}-{last}",
+                recipe | {"block": (first, last)},
+                (Need(unit=self._staged), *own),
+                block_name(self._image, step, first, last),
+                leaves,
             )
-            for first, last in blocks
+            for (first, last), own in zip(self._blocks, needs, strict=True)
         ]
-        found = graph.add(
+
+    def _add(
+        self, step: str, recipe: Mapping[str, Any], needs: Iterable[Need], output: str, leaves: tuple[str, ...] = ()
+    ) -> UnitId:
+        return self._graph.add(
             Unit(
-                id=image.at("prior"),
-                recipe={"prior": content["prior"]},
-                needs=(Need(unit=plan, fetch=False), *(Need(unit=unit) for unit in first_look)),
-                outputs=(prior_mask_name(image),),
+                id=self._image.at(step),
                 revision=REVISION,
-                memory_mb=memory,
+                recipe=recipe,
+                needs=(Need(unit=self._image.at("plan"), fetch=False), *needs),
+                leaves=leaves,
+                outputs=(output,),
+                memory_mb=self._memory_mb,
             )
         )
-        first_look.append(found)
-        prior = (Need(unit=found),)
-    deep = [
-        graph.add(
-            Unit(
-                id=image.at(f"multiscale.{first}-{last}"),
-                recipe=part("multiscale") | {"block": (first, last)},
-                needs=(Need(unit=plan, fetch=False), Need(unit=staged), *prior),
-                leaves=(*leaves, *dish),
-                outputs=(block_name(image, "multiscale", first, last),),
-                revision=REVISION,
-                memory_mb=memory,
-            )
-        )
-        for first, last in blocks
-    ]
-    mask = graph.add(
-        Unit(
-            id=image.at("mask"),
-            recipe={"mask": content["mask"]},
-            needs=(Need(unit=plan, fetch=False), *(Need(unit=unit) for unit in deep)),
-            outputs=(signal_mask_name(image),),
-            revision=REVISION,
-            memory_mb=memory,
-        )
-    )
-    final = [
-        graph.add(
-            Unit(
-                id=image.at(f"singlescale.{first}-{last}"),
-                recipe=part("singlescale") | {"block": (first, last)},
-                needs=(Need(unit=plan, fetch=False), Need(unit=staged), Need(unit=source), Need(unit=mask)),
-                leaves=dish,
-                outputs=(block_name(image, "singlescale", first, last),),
-                revision=REVISION,
-                memory_mb=memory,
-            )
-        )
-        for (first, last), source in zip(blocks, deep, strict=True)
-    ]
-    return [*first_look, *deep, mask, *final]
 
 
 def block_name(image: UnitId, stage: str, first: int, last: int) -> str:

@@ -2,30 +2,67 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from fringeflow.errors import DataError
+from fringeflow.graph.imaging_overrides import CLEAN as _CLEAN
+from fringeflow.graph.imaging_overrides import DECIDED as _DECIDED
+from fringeflow.graph.imaging_overrides import LOOP as _LOOP
+from fringeflow.graph.imaging_overrides import NOT_RECIPE as _NOT_RECIPE
+from fringeflow.graph.imaging_overrides import Overrides, overridden
 from fringeflow.keys.model import IMAGING_STAGES, Frozen, ImagingStage, InterfConfig, LineProduct, Project
-from fringeflow.keys.parameters import TCLEAN
+from fringeflow.keys.values import arcsec
 
-# What a recipe may say of the grid is decided by staging and the plan, and files are named by names.py.
-_NOT_RECIPE = ("vis", "imagename", "startmodel", "outlierfile", "parallel", "interactive", "mask")
 _FIXED: Mapping[str, tuple[object, ...]] = {"nchan": (-1,), "start": ("",), "width": ("",), "mask": ("", [])}
 
 
 class Sizing(Frozen):
-    """How cell and image size are chosen (imaging specification, section 8)."""
+    """How cell and image size are chosen (imaging specification, section 8); widths go before a number of pixels."""
 
     cell: float | None = Field(default=None, gt=0, description="arcsec; overrides the choice")
+    imsize: tuple[int, int] | None = Field(
+        default=None, description="pixels; overrides the choice", exclude_if=lambda value: value is None
+    )
     deltara: float | None = Field(default=None, description="full width in arcsec")
     deltadec: float | None = Field(default=None, description="full width in arcsec")
     oversamp: float = Field(default=5.0, gt=1, description="pixels per beam")
     pb_level: float = Field(default=0.2, gt=0, lt=1, description="level of the primary beam that the image holds")
     force_square: bool = False
+    dynamic_sizing: bool = Field(
+        default=True, exclude=True, description="False: cell and imsize are those of the recipe, where it has them"
+    )
+
+    @field_validator("cell", mode="before")
+    @classmethod
+    def _in_arcsec(cls, value: Any) -> float | None:
+        """Take what tclean takes: a number, a text with unit, or a list of one for each axis."""
+        if value in (None, "", []):
+            return None
+        cells = {arcsec(item) for item in (value if isinstance(value, list | tuple) else [value])}
+        if len(cells) > 1:
+            raise ValueError("pixels must be square")
+        return cells.pop()
+
+    @field_validator("imsize", mode="before")
+    @classmethod
+    def _both_axes(cls, value: Any) -> tuple[int, int] | None:
+        """Take what tclean takes: a number, or a list of one or two."""
+        if value is None:
+            return None
+        sizes = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if len(sizes) not in (1, 2) or any(size <= 0 or size % 2 for size in sizes):
+            raise ValueError("an image is one or two even numbers of pixels")
+        return sizes[0], sizes[-1]
 
 
 class Splitting(Frozen):
@@ -135,22 +172,6 @@ class ImagingRecipe(Sparse):
         return self
 
 
-# tclean parameters that are the clean loop's, not the gridder's; the recipe of each stage has its own.
-_CLEAN = ("smallscalebias", "gain", "cyclefactor", "minpsffraction", "maxpsffraction")
-_LOOP = (
-    "cycleniter", "max_components", "max_cycles", "convergence_fracflux", "stop_at_negative", "scale_rounding",
-    "scale_threshold", "convergence_totalflux", "convergence_fluxperniter", "convergence_noise_z_threshold",
-)  # fmt: skip
-# tclean parameters of stopping, masking and output, all of which the pipeline itself decides.
-_DECIDED = (
-    *_CLEAN, "cycleniter", "niter", "nsigma", "threshold", "nmajor", "scales", "deconvolver", "restoration",
-    "restoringbeam", "pbcor", "calcres", "calcpsf", "restart", "fullsummary", "savemodel", "usemask", "pbmask",
-    "sidelobethreshold", "noisethreshold", "lownoisethreshold", "negativethreshold", "smoothfactor", "minbeamfrac",
-    "cutthreshold", "growiterations", "dogrowprune", "minpercentchange", "verbose", "fastnoise", "cell", "imsize",
-    "phasecenter", "restfreq", "largestscale", "fusedthreshold", "selectdata", "nchan", "start", "width", "chanchunks",
-)  # fmt: skip
-
-
 class Recipes:
     """The recipes of one project as JSON: those of cubes that differ in their target only are worked out once."""
 
@@ -185,18 +206,18 @@ def recipe_of(project: Project, target: str, config: str, product: str) -> Imagi
         )
     wanted = project.product(product)
     line = isinstance(wanted, LineProduct)
-    picks = {stage: _Overrides(project, which, stage) for stage in IMAGING_STAGES}
-    stages = {stage: _overridden(picks[stage], dict(layers[stage].parameters)) for stage in IMAGING_STAGES}
+    picks = {stage: Overrides(project, which, stage) for stage in IMAGING_STAGES}
+    stages = {stage: overridden(picks[stage], dict(layers[stage].parameters)) for stage in IMAGING_STAGES}
     grid = {name: value for name, value in stages["dirty"].items() if name not in (*_DECIDED, *_NOT_RECIPE)}
     grid |= {name: stages["dirty"][name] for name in _FIXED if name in stages["dirty"]}
-    pick = _Overrides(project, which)
+    pick = Overrides(project, which)
     try:
         return ImagingRecipe(
             kind="line" if line else "continuum",
             phasecenter=_phasecenter(project, target),
             restfreq_ghz=wanted.restfreq_ghz if isinstance(wanted, LineProduct) else None,
             tclean=grid,
-            sizing=Sizing(**pick.of(Sizing)),
+            sizing=_sizing(pick, layers["dirty"].parameters),
             splitting=Splitting(**pick.of(Splitting)),
             multiscale=_multiscale(picks["multiscale"], stages["multiscale"], project.interf_configs[config]),
             mask=MaskRecipe(**pick.of(MaskRecipe)),
@@ -216,7 +237,13 @@ def _phasecenter(project: Project, target: str) -> str:
     return f"J2000 {project.targets[target].ra} {project.targets[target].dec}"
 
 
-def _multiscale(pick: _Overrides, parameters: Mapping[str, Any], config: InterfConfig) -> CleanRecipe:
+def _sizing(pick: Overrides, recipe: Mapping[str, Any]) -> Sizing:
+    """Return how large image and pixels are: as the data want it or, without dynamic sizing, as the recipe says."""
+    taken = ("cell", "imsize") if pick.value("dynamic_sizing") is False else ()
+    return Sizing(**{**{name: recipe[name] for name in taken if name in recipe}, **pick.of(Sizing)})
+
+
+def _multiscale(pick: Overrides, parameters: Mapping[str, Any], config: InterfConfig) -> CleanRecipe:
     given = {
         "snr": 4.0,
         "scales_arcsec": pick.value("clean_scales_arcsec") or config.clean_scales_arcsec or (0.0,),
@@ -230,70 +257,10 @@ def _multiscale(pick: _Overrides, parameters: Mapping[str, Any], config: InterfC
 
 
 def _clean(
-    pick: _Overrides, parameters: Mapping[str, Any], stage: ImagingStage, given: Mapping[str, Any]
+    pick: Overrides, parameters: Mapping[str, Any], stage: ImagingStage, given: Mapping[str, Any]
 ) -> CleanRecipe:
     own = {name: parameters[name] for name in _CLEAN if name in parameters}
     loop = {name: value for name in _LOOP if (value := pick.value(name)) is not None}
     stops = {"snr": f"{stage}_threshold_value", "threshold_margin": f"{stage}_threshold_margin"}
     of_stage = {name: value for name, word in stops.items() if (value := pick.value(word)) is not None}
     return CleanRecipe.model_validate({**given, **own, **loop, **of_stage})
-
-
-class _Overrides:
-    """The overrides of one cube, and of one of its stages, read as Python literals where they are.
-
-    Raises
-    ------
-    DataError
-        An override for a stage that has nothing to do with it.
-    """
-
-    def __init__(self, project: Project, which: tuple[str, str, str], stage: ImagingStage | None = None) -> None:
-        self._given = project.overrides_of(*which)
-        if stage is None:
-            return
-        cube = "_".join(which)
-        own = project.overrides.get(f"{cube}_{stage}", {})
-        for name in own:
-            if not _concerns(name, stage):
-                raise DataError(
-                    f"override of {name} for {cube}_{stage}: the {stage} stage has no such parameter",
-                    remedy=f"write it for {cube}, or for another stage",
-                )
-        self._given = {**self._given, **own}
-
-    def value(self, name: str) -> Any:
-        """Return the override of `name`, or None."""
-        text = self._given.get(name)
-        return None if text is None else _literal(text)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._given)
-
-    def of(self, model: type[Frozen]) -> dict[str, Any]:
-        """Return the overrides of what `model` holds."""
-        return {name: value for name in model.model_fields if (value := self.value(name)) is not None}
-
-
-def _concerns(name: str, stage: ImagingStage) -> bool:
-    """Return whether a parameter can differ in one stage: visibilities are gridded once, for all stages."""
-    if stage == "dirty":
-        return name in TCLEAN and name not in (*_DECIDED, *_NOT_RECIPE)
-    masking = (*AutoMaskRecipe.model_fields, "usemask", "clean_scales_arcsec", "cleanmask_grow_arcsec")
-    own = (*_CLEAN, *_LOOP, f"{stage}_threshold_value", f"{stage}_threshold_margin")
-    return name in own or (stage == "multiscale" and name in masking)
-
-
-def _overridden(pick: _Overrides, parameters: dict[str, Any]) -> dict[str, Any]:
-    return parameters | {
-        name: value
-        for name in pick
-        if name in TCLEAN and name not in ("cell", "imsize", *_NOT_RECIPE) and (value := pick.value(name)) is not None
-    }
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -13,6 +13,7 @@ from fringeflow import names
 from fringeflow.graph import combining
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.graph.postprocess_recipes import recipe_of
+from fringeflow.graph.taylor import ALPHA, ALPHA_ERROR, TERM, beam_slope, has
 from fringeflow.keys.model import Frozen, Project
 
 REVISION = 1
@@ -31,6 +32,12 @@ class PostprocessRecipe(Frozen):
     kelvin: Literal["channel", "constant"] = Field(default="channel", description="one factor per channel or per cube")
     min_pixels_per_beam: int = Field(default=3, ge=1, description="rebin as long as the beam keeps this many")
     rind_pixels: int = Field(default=1, ge=0, description="erosion of every plane's edge")
+
+
+class SpectralIndexRecipe(PostprocessRecipe):
+    """The same of a continuum image with a spectral index."""
+
+    beam_slope: float = Field(default=0.0, description="slope of the primary beam's response P, over ln P")
 
 
 class FinishRecipe(Frozen):
@@ -57,34 +64,38 @@ def add_units(project: Project, target: str, graph: Graph) -> tuple[UnitId, ...]
     for unit in imaged:
         if unit.id.config not in project.feather_configs:
             made.append(graph.add(_unit(project, unit)))
-        made += [graph.add(_finish(project, ready)) for ready in list(combining.add_field(project, unit, graph))]
+        made += [graph.add(_finish(project, graph[each])) for each in list(combining.add_field(project, unit, graph))]
     if target in project.targets and project.targets[target].mosaic_parts:
-        made += [graph.add(_finish(project, ready)) for ready in list(combining.add_mosaics(project, target, graph))]
+        ready = list(combining.add_mosaics(project, target, graph))
+        made += [graph.add(_finish(project, graph[each])) for each in ready]
     return tuple(made)
 
 
 def _unit(project: Project, imaged: Unit) -> Unit:
     which = (imaged.id.target, imaged.id.config, imaged.id.product)
     exts = ["pbcorr_trimmed_k", "trimmed_pb"]
-    if names.cube(*which, "alpha") in imaged.outputs:
-        exts.append("trimmed_alpha")
+    recipe = recipe_of(PostprocessRecipe, project, which)
+    if has(imaged, "alpha"):
+        exts.append(ALPHA)
+        recipe = recipe_of(SpectralIndexRecipe, project, which, beam_slope=beam_slope(imaged))
     return Unit(
         id=imaged.id.of("postprocess"),
         revision=REVISION,
-        recipe=recipe_of(PostprocessRecipe, project, which).model_dump(mode="json"),
+        recipe=recipe.model_dump(mode="json"),
         needs=(Need(unit=imaged.id),),
         outputs=tuple(names.cube(*which, ext) for ext in exts),
         fact="cube.postprocessed",
     )
 
 
-def _finish(project: Project, ready: UnitId) -> Unit:
-    which = (ready.target, ready.config, ready.product)
+def _finish(project: Project, ready: Unit) -> Unit:
+    which = (ready.id.target, ready.id.config, ready.id.product)
+    exts = ["pbcorr_trimmed_k", "trimmed_pb", *((ALPHA, ALPHA_ERROR) if has(ready, TERM) else ())]
     return Unit(
-        id=ready.at(""),
+        id=ready.id.at(""),
         revision=REVISION,
         recipe=recipe_of(FinishRecipe, project, which).model_dump(mode="json"),
-        needs=(Need(unit=ready),),
-        outputs=tuple(names.cube(*which, ext) for ext in ("pbcorr_trimmed_k", "trimmed_pb")),
+        needs=(Need(unit=ready.id),),
+        outputs=tuple(names.cube(*which, ext) for ext in exts),
         fact="cube.postprocessed",
     )

@@ -37,6 +37,7 @@ from fringeflow.jobs.request import (
 )
 
 if TYPE_CHECKING:
+    from fringeflow.jobs.unfinished import Unfinished
     from fringeflow.store.base import Store
 
 _LEAST_INTERVAL_SECONDS = 0.2
@@ -96,8 +97,15 @@ class Voice:
 class _TimedJob(Job):
     """A job that notes how long each of its orders took."""
 
-    def __init__(self, orders: tuple[Order, ...], scratch: Path, voice: Voice, cores: int) -> None:
-        super().__init__(orders, scratch, voice.report, cores=cores)
+    def __init__(
+        self,
+        orders: tuple[Order, ...],
+        scratch: Path,
+        voice: Voice,
+        cores: int,
+        unfinished: Callable[[Order], Unfinished],
+    ) -> None:
+        super().__init__(orders, scratch, voice.report, cores=cores, unfinished=unfinished)
         self.steps: dict[str, dict[str, float]] = {}
         self._voice = voice
         self._cpu_taken = 0.0
@@ -116,6 +124,7 @@ class _TimedJob(Job):
 
 def _make(request: JobRequest, where: Surroundings, voice: Voice) -> JobResult:
     from fringeflow.jobs.inputs import Fetcher
+    from fringeflow.jobs.unfinished import Unfinished
     from fringeflow.store.objects import open_store
 
     make = _function(request.make) if request.make else stage(request.stage)
@@ -127,7 +136,12 @@ def _make(request: JobRequest, where: Surroundings, voice: Voice) -> JobResult:
     fetching = {step: seconds / len(orders) for step, seconds in voice.take_steps().items()}
     work = where.scratch / "work"
     work.mkdir()
-    job = _TimedJob(orders, work, voice, request.cores)
+
+    def unfinished(order: Order) -> Unfinished:
+        made_with, every = software.installed(), where.checkpoint_seconds
+        return Unfinished(store, order.unit.id, order.work_key, software=made_with, every_seconds=every)
+
+    job = _TimedJob(orders, work, voice, request.cores, unfinished)
     voice.report("make")
     make(job)
     unmade = [str(order.unit.id) for order in orders if str(order.unit.id) not in job.made]

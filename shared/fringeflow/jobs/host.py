@@ -50,6 +50,8 @@ class JobHost:
         Whether jobs find CASA in memory; without it the first starts seconds earlier, and one that needs CASA loads it.
     server
         The fork server, if it has been begun before.
+    checkpoint_seconds
+        How often a job may keep what it has not finished.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class JobHost:
         stages: Sequence[str] | None = None,
         with_casa: bool = True,
         server: ForkServer | None = None,
+        checkpoint_seconds: float = 60.0,
     ) -> None:
         self._root = scratch.absolute()
         self._store = store
@@ -70,6 +73,7 @@ class JobHost:
         self._stages = stages
         self._with_casa = with_casa
         self._server = server
+        self._checkpoint_seconds = checkpoint_seconds
         self._context = multiprocessing.get_context("forkserver")
         self._folder: Path | None = None
         self._life = contextlib.ExitStack()
@@ -147,6 +151,7 @@ class JobHost:
             casa_log=logs / f"{name}.casa.log",
             store=self._store,
             digest_cache=self._digest_cache or self._folder / "digests",
+            checkpoint_seconds=self._checkpoint_seconds,
         )
         with faults(name, str(self._root)):
             folder.mkdir()

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fringeflow.graph.model import Unit
+
+if TYPE_CHECKING:
+    from fringeflow.jobs.unfinished import Unfinished
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,18 @@ class Job:
         report: Callable[[str, float | None], None] | None = None,
         *,
         cores: int = 1,
+        unfinished: Callable[[Order], Unfinished] | None = None,
     ) -> None:
         self.orders = orders
         self.scratch = scratch
         self.cores = cores
         self.made: dict[str, Made] = {}
         self._report = report
+        self._unfinished = unfinished
+
+    def unfinished(self, order: Order) -> Unfinished | None:
+        """Return where to keep what there is of `order` before it is finished; None where nothing is kept."""
+        return None if self._unfinished is None else self._unfinished(order)
 
     def progress(self, step: str, fraction: float | None = None) -> None:
         """Say which step is running; `fraction` of the job done, if known."""

@@ -108,6 +108,8 @@ class Surroundings:
     store: StoreSettings
     digest_cache: Path
     """Folder in which digests of inputs read in place are remembered."""
+    checkpoint_seconds: float = 60.0
+    """How often a job may keep what it has not finished."""
 
 
 @dataclass(frozen=True)

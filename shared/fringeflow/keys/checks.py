@@ -47,14 +47,21 @@ def _roots(project: Project, master: Master, findings: Findings) -> None:
 
 def _array_tags(project: Project, master: Master, findings: Findings) -> None:
     known = {tag for config in project.interf_configs.values() for tag in config.array_tags}
-    known |= set(project.singledish_configs) | {"tp"}
+    raw = {*project.singledish_configs, "tp"} - known
+    unused: dict[str, list[Place]] = {}
     for target in project.targets.values():
         for item in target.measurements:
-            if item.array_tag not in known:
-                source = f"targets.{target.name}.measurements.{item.project}.{item.array_tag}.{item.obsnum}"
-                place = _place(project, source, master.place("ms_key"))
+            source = f"targets.{target.name}.measurements.{item.project}.{item.array_tag}.{item.obsnum}"
+            place = _place(project, source, master.place("ms_key"))
+            if item.array_tag in raw:
+                unused.setdefault(item.array_tag, []).append(place)
+            elif item.array_tag not in known:
                 text = f"array tag {item.array_tag!r} is in no interf_config: the measurement set is not used"
                 findings.warning(place, text, f"known: {', '.join(sorted(known))}")
+    for tag, places in unused.items():
+        text = f"array tag {tag!r} is single-dish data, which are not reduced here: {len(places)} of its lines not used"
+        first = min(places, key=lambda place: (str(place.file), place.line or 0))
+        findings.warning(first, text, "name reduced cubes in the singledish_key")
 
 
 def _idle_targets(project: Project, master: Master, findings: Findings) -> None:

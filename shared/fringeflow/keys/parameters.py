@@ -117,7 +117,7 @@ LOOP: Mapping[str, Check] = MappingProxyType(
         "clean_scales_arcsec": _items(not_negative),
         "mask_seed_channels": _count,
         **_named(_count, "max_components max_cycles mask_min_channels block_pixels block_channels block_memory_mb"),
-        **_named(flag, "singlescale_mask_absolute stop_at_negative force_square"),
+        **_named(flag, "singlescale_mask_absolute stop_at_negative force_square dynamic_sizing"),
         "pb_level": between(0, 1),
         "multiscale_threshold_margin": between(0.5, 1, inclusive=True),
         "singlescale_threshold_margin": between(0.5, 1, inclusive=True),
@@ -133,7 +133,7 @@ LOOP: Mapping[str, Check] = MappingProxyType(
 WITHOUT_EFFECT = frozenset(
     (
         *("niter_base", "niter_factor", "cycleniter_base", "cycleniter_factor", "min_loops", "max_loops"),
-        *("max_total_niter", "use_absolute_delta", "dynamic_sizing", "remask_each_loop", "force_dirty_image"),
+        *("max_total_niter", "use_absolute_delta", "remask_each_loop", "force_dirty_image"),
     )
 )
 """Parameters of the reference's clean loop that this one does not have."""
@@ -142,7 +142,7 @@ DECIDED = frozenset(
     (
         *("niter", "nsigma", "threshold", "nmajor", "scales", "deconvolver", "largestscale", "fusedthreshold"),
         *("restoration", "restoringbeam", "pbcor", "calcres", "calcpsf", "restart", "fullsummary", "savemodel"),
-        *("pbmask", "verbose", "fastnoise", "phasecenter", "restfreq", "selectdata", "imsize"),
+        *("pbmask", "verbose", "fastnoise", "phasecenter", "restfreq", "selectdata"),
         *("vis", "imagename", "startmodel", "outlierfile", "parallel", "interactive", "mask"),
     )
 )

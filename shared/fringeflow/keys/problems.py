@@ -13,7 +13,8 @@ from typing import Literal
 from fringeflow.errors import DataError
 from fringeflow.keys.model import Frozen
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "note"]
+"""A note tells what is right as it is and has no effect."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from astropy.io import fits
 from astropy.io.votable.tree import Field, Resource, TableElement, VOTableFile
 from astropy.wcs import WCS
 
+from fringeflow import fitsstokes
+
 Row = Mapping[str, Any]
 
 _C_M_S = 299792458.0
@@ -83,6 +85,7 @@ def row(path: Path, *, collection: str, obs_id: str, url: str, target: str, subt
     wcs = WCS(header)
     sky = _sky(wcs.celestial, header)
     spectral = _spectral(wcs, header)
+    stokes = sorted(fitsstokes.numbers(header, path), key=lambda number: (number < 0, abs(number)))
     return {
         "dataproduct_type": "cube" if spectral.get("em_xel", 1) > 1 else "image",
         "dataproduct_subtype": subtype,
@@ -99,8 +102,8 @@ def row(path: Path, *, collection: str, obs_id: str, url: str, target: str, subt
         **_time(header),
         **spectral,
         "o_ucd": _UCDS.get(str(header.get("BUNIT", "")).strip(), ""),
-        "pol_states": "/I/",
-        "pol_xel": 1,
+        "pol_states": f"/{'/'.join(fitsstokes.names(stokes))}/",
+        "pol_xel": len(stokes),
         "facility_name": str(header.get("TELESCOP", "")).strip(),
         "instrument_name": str(header.get("INSTRUME", header.get("TELESCOP", ""))).strip(),
     }

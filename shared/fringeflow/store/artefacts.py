@@ -26,7 +26,7 @@ def upload(
     own
         Files below this folder will not be written to again: a store in a folder links them instead of copying.
     """
-    below = f"{_folder(unit, work_key)}"
+    below = folder_of(unit, work_key)
     return tuple(_upload(store, below, name, path, own) for name, path in sorted(outputs.items()))
 
 
@@ -52,12 +52,13 @@ def clean_strays(store: Store, manifest: Manifest) -> int:
     `manifest` must have been committed: what it names stays.
     """
     named = {artefact.key for artefact in manifest.outputs}
-    strays = [info.key for info in store.list(_folder(manifest.unit, manifest.work_key)) if info.key not in named]
+    strays = [info.key for info in store.list(folder_of(manifest.unit, manifest.work_key)) if info.key not in named]
     store.delete(strays)
     return len(strays)
 
 
-def _folder(unit: UnitId, work_key: str) -> str:
+def folder_of(unit: UnitId, work_key: str) -> str:
+    """Return below which key everything of a unit lies; what its manifest does not name goes when that is written."""
     return f"artefacts/{unit.stage}/{unit.target}/{work_key}"
 
 

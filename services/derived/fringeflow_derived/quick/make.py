@@ -98,7 +98,7 @@ def make_maps(
     if not root or "/" in root or root.startswith("."):
         raise DataError(f"{root!r} cannot begin a file name", remedy="give a name of letters and digits")
     wanted = Wanted.parse(resolutions, moments, distance_mpc=distance_mpc, window_kms=window_kms)
-    with FitsCube(cube) as source:
+    with FitsCube(cube, stokes="only") as source:
         check(source)
         _reachable(source, wanted)
         channels = source.shape[0]

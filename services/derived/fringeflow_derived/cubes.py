@@ -14,10 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from astropy.io import fits
 
 from fringeflow.errors import DataError
 from fringeflow.fitscards import Cards
@@ -25,6 +24,9 @@ from fringeflow.fitsplanes import Planes
 from fringeflow_derived import formats, spectral
 from fringeflow_derived.beams import Beam, kelvin_per_jansky
 from fringeflow_derived.sources import Array, RawCube, Shape
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 _DISK_TYPES = {-32: ">f4", -64: ">f8", 8: "u1", 16: ">i2", 32: ">i4"}
 _KELVIN = {"k": 1.0, "kelvin": 1.0, "mk": 1e-3}
@@ -247,6 +249,8 @@ def _beams(hdus: fits.HDUList, channels: int) -> tuple[Beam, ...]:
 
     A blank channel has a beam of no width there, which the largest of the others stands in for.
     """
+    from astropy.io import fits
+
     table = next((hdu for hdu in hdus if hdu.name == "BEAMS" and isinstance(hdu, fits.BinTableHDU)), None)
     if table is None or len(table.data) != channels:
         return ()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fringeflow.frozen import Frozen
 from fringeflow.graph import derived, derived_maps, imaging, postprocess, staging
 from fringeflow.graph.imaging_recipes import Recipes
 from fringeflow.graph.model import Graph, Lookup, UnitId
 from fringeflow.graph.stages import CASA_STAGES, STAGES
-from fringeflow.keys.model import Frozen, Project
+from fringeflow.keys.model import Project
 
 __all__ = ["CASA_STAGES", "STAGES", "Build", "Selection", "build", "wanted"]
 

@@ -20,9 +20,10 @@ from pydantic import Field
 
 from fringeflow import names
 from fringeflow.errors import DataError
+from fringeflow.frozen import Frozen
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.graph.postprocess_recipes import recipe_of
-from fringeflow.keys.model import Frozen, Project
+from fringeflow.keys.model import Project
 
 STAGE = "postprocess"
 REVISION = 1

@@ -9,7 +9,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from fringeflow.errors import DataError
-from fringeflow.keys.model import IMAGING_STAGES, Frozen, ImagingStage, InterfConfig, LineProduct, Project
+from fringeflow.frozen import Frozen
+from fringeflow.keys.model import IMAGING_STAGES, ImagingStage, InterfConfig, LineProduct, Project
 from fringeflow.keys.parameters import TCLEAN
 
 # What a recipe may say of the grid is decided by staging and the plan, and files are named by names.py.

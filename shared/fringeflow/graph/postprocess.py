@@ -10,10 +10,11 @@ from typing import Literal
 from pydantic import Field
 
 from fringeflow import names
+from fringeflow.frozen import Frozen
 from fringeflow.graph import combining
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.graph.postprocess_recipes import recipe_of
-from fringeflow.keys.model import Frozen, Project
+from fringeflow.keys.model import Project
 
 REVISION = 1
 

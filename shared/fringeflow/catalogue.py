@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -31,7 +31,9 @@ class _Target:
     """What is known of one target: its graph and which of its units are asked for."""
 
     graph: Graph
-    wanted: set[UnitId]
+    wanted: Set[UnitId]
+    own: list[Unit]
+    """The units that are asked for and not of the parts of a mosaic, in order."""
 
 
 class Catalogue:
@@ -92,8 +94,7 @@ class Catalogue:
 
     def units(self, target: str) -> Iterator[Unit]:
         """Yield the units of `target` that are asked for or needed, in an order in which they could be made."""
-        known = self._target(target)
-        yield from (unit for unit in known.graph if unit.id in known.wanted and unit.id.target == target)
+        yield from self._target(target).own
 
     def all_units(self) -> Iterator[Unit]:
         """Yield the units of all targets that are asked for or needed."""
@@ -103,15 +104,14 @@ class Catalogue:
     def ready(self, target: str) -> list[Unit]:
         """Return the units of `target` that are asked for, can be made now and have not been."""
         known = self._target(target)
-        return [unit for unit in known.graph.ready() if unit.id in known.wanted and unit.id.target == target]
+        return [unit for unit in known.own if not known.graph.made(unit.id) and known.graph.is_ready(unit.id)]
 
     def counts(self) -> tuple[int, int]:
         """Return how many units are made and how many are asked for or needed."""
         for target in self.targets:
             if target not in self._counts:
                 known = self._target(target)
-                own = [unit for unit in known.wanted if unit.target == target]
-                self._counts[target] = sum(map(known.graph.made, own)), len(own)
+                self._counts[target] = sum(known.graph.made(unit.id) for unit in known.own), len(known.own)
         counts = [self._counts[target] for target in self.targets]
         return sum(made for made, _ in counts), sum(total for _, total in counts)
 
@@ -222,7 +222,9 @@ class Catalogue:
         known = self._targets.get(target)
         if known is None:
             graph = self._build(self.project, target, self._digests(), self._lookup)
-            known = self._targets[target] = _Target(graph, self._wanted(target, graph))
+            asked_for = self._wanted(target, graph)
+            own = [unit for unit in graph if unit.id.target == target and unit.id in asked_for]
+            known = self._targets[target] = _Target(graph, asked_for, own)
             self._units += len(graph)
             while self._most_units is not None and self._units > self._most_units and len(self._targets) > 1:
                 self._drop(next(iter(self._targets)))
@@ -230,12 +232,12 @@ class Catalogue:
             self._targets.move_to_end(target)
         return known
 
-    def _wanted(self, target: str, graph: Graph) -> set[UnitId]:
+    def _wanted(self, target: str, graph: Graph) -> Set[UnitId]:
         """Return what is asked for of a graph: of a part, also what a mosaic needs that is."""
         found = wanted(graph, self.selection)
         if self.selection.targets and target not in self.selection.targets:
             for mosaic in self._mosaic(target):
-                found |= {unit for unit in self._target(mosaic).wanted if unit in graph}
+                found = found | {unit for unit in self._target(mosaic).wanted if unit in graph}
         return found
 
     def _mosaic(self, target: str) -> tuple[str, ...]:

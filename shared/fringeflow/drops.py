@@ -18,7 +18,7 @@ Drops = Mapping[str, Artefact]
 
 def names(units: Iterable[Unit]) -> list[str]:
     """Return the names of all dropped inputs that `units` read or welcome, each once."""
-    return sorted({leaf for unit in units for leaf in (*unit.leaves, *unit.welcome)})
+    return sorted({leaf for unit in units if unit.leaves or unit.welcome for leaf in (*unit.leaves, *unit.welcome)})
 
 
 def roots_for(name: str, roots: Roots) -> tuple[tuple[Path, ...], str]:

@@ -1,28 +1,35 @@
 """FITS header cards as the text they are on disk: read, sorted out, changed and written without parsing all of them.
 
 A product's header is made of a hundred cards of another, of which a handful change. What `Cards` has of the methods of
-`astropy.io.fits.Header` does what it does there, at a tenth of the time; values are read and formatted by astropy.
+`astropy.io.fits.Header` does what it does there, at a tenth of the time. Values and comments as nearly all cards have
+them are read and formatted here, as astropy does it; whatever is unusual is left to astropy, which is loaded for it.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from astropy.io import fits
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 BLOCK = 2880
 _CARD = 80
 _END = "END".ljust(_CARD)
-# The values of nearly all cards; the others are left to astropy.
 _PLAIN = re.compile(
     r"[A-Z0-9_-]{1,8} *= +(?:(?P<truth>[TF])|(?P<whole>[+-]?\d+)|(?P<real>[+-]?\d+\.\d*(?:E[+-]?\d+)?)"
-    r"|'(?P<text>(?:[^']|'')*)') *(?:/.*)?"
+    r"|'(?P<text>(?:[^']|'')*)') *(?:/ *(?P<comment>.*))?"
 )
+_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
+_WRITABLE = re.compile(r"[ -~]*[!-~]")  # not empty; a colon may make a text a card of several values
+_LONGEST_REAL = 20
+_QUOTE = "'"
 _REMARKS = frozenset({"COMMENT", "HISTORY", ""})
+_NO_VALUE = _REMARKS | {"CONTINUE", "END"}
 
 Value: TypeAlias = str | int | float | bool | None
 
@@ -66,7 +73,10 @@ class Cards(MutableMapping[str, Any]):
         place = self._find(keyword)
         if place is None:
             raise KeyError(f"the header has no {keyword}")
-        return str(fits.Card.fromstring(self.texts[place]).comment)
+        plain = _PLAIN.fullmatch(self.texts[place])
+        if plain is not None:
+            return (plain["comment"] or "").rstrip()
+        return str(_card(self.texts[place]).comment)
 
     def __setitem__(self, keyword: str, value: Value | tuple[Value, str]) -> None:
         """Change a card, which keeps its comment unless another is given, or add one after the last."""
@@ -119,6 +129,8 @@ class Cards(MutableMapping[str, Any]):
 
     def header(self) -> fits.Header:
         """Return the cards as astropy's header."""
+        from astropy.io import fits
+
         return fits.Header.fromstring(self.text())
 
     def _find(self, keyword: str) -> int | None:
@@ -167,17 +179,45 @@ def _whole(lines: Iterable[str]) -> Iterator[str]:
 def _value(text: str) -> Any:
     plain = _PLAIN.fullmatch(text)
     if plain is None:
-        value = fits.Card.fromstring(text).value
-        return None if isinstance(value, fits.card.Undefined) else value
-    kind, found = plain.lastgroup, plain[plain.lastgroup or 0]
-    if kind == "text":
-        return found.replace("''", "'").rstrip()
-    return found == "T" if kind == "truth" else int(found) if kind == "whole" else float(found)
+        value = _card(text).value
+        return None if type(value).__name__ == "Undefined" else value
+    truth, whole, real, words, _ = plain.groups()
+    if words is not None:
+        return words.replace("''", "'").rstrip()
+    return truth == "T" if truth else int(whole) if whole else float(real)
 
 
 @lru_cache(maxsize=1024, typed=True)
 def _text(keyword: str, value: Value, comment: str | None = None) -> str:
+    shown = _shown(value)
+    text = f"{keyword:<8}= {shown}" + (f" / {comment}" if comment else "")
+    is_plain = shown and _KEYWORD.fullmatch(keyword) and (not comment or _WRITABLE.fullmatch(comment))
+    if is_plain and len(text) <= _CARD and keyword not in _NO_VALUE:
+        return f"{text:<{_CARD}}"
+    from astropy.io import fits  # takes a third of a second to load
+
     return str(fits.Card(keyword, value, comment))
+
+
+def _shown(value: Value) -> str | None:
+    """Return a value as it stands in a card (FITS standard 4.0, section 4.2), None for one that is left to astropy."""
+    if type(value) is bool:
+        return f"{'T' if value else 'F':>20}"
+    if type(value) is int:
+        return f"{value:>20d}"
+    if type(value) is float and math.isfinite(value):
+        digits = str(value).replace("e", "E")
+        return f"{digits:>20}" if len(digits) <= _LONGEST_REAL else None
+    if type(value) is str and _WRITABLE.fullmatch(value) and ":" not in value:
+        quoted = f"{value.replace(_QUOTE, 2 * _QUOTE):<8}"
+        return f"{_QUOTE + quoted + _QUOTE:<20}"
+    return None
+
+
+def _card(text: str) -> fits.Card:
+    from astropy.io import fits
+
+    return fits.Card.fromstring(text)
 
 
 def _remark(keyword: str, text: str) -> list[str]:

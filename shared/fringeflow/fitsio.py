@@ -10,10 +10,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from fringeflow import fitsstokes
@@ -22,6 +21,9 @@ from fringeflow.fitscards import BLOCK, Cards, is_remark, keyword_of
 from fringeflow.fitschecksum import Sum
 from fringeflow.fitsplanes import Planes
 from fringeflow.fitstiles import TileWriter, header_bytes, put_limits
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 PixelType = Literal["float32", "int16", "uint8"]
 

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from fringeflow import fitsstokes
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from fringeflow.fitscards import BLOCK, Cards, keyword_of, read_primary
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 _WORLD = re.compile(r"(?P<name>CTYPE|CRVAL|CDELT|CRPIX|CUNIT|CROTA|PC|CD|PV)(?P<axis>\d+)(?P<rest>_\d+)?")
 
@@ -95,16 +97,21 @@ class Planes:
 
     def _packed(self) -> tuple[Cards, int]:
         """Return the same of an image elsewhere in the file, or compressed."""
+        from astropy.io import fits
+
         place = self.hdu.fileinfo()
-        size = place["datSpan"] if isinstance(self.hdu, fits.CompImageHDU) else self.hdu.size
+        is_tiled = isinstance(self.hdu, fits.CompImageHDU)
+        size = place["datSpan"] if is_tiled else self.hdu.size
         if self.path.suffix != ".gz" and self.path.stat().st_size < place["datLoc"] + size:
             raise _cut_short(self.path)
-        self.is_plain = not isinstance(self.hdu, fits.CompImageHDU) and not _is_gzipped(self.path)
+        self.is_plain = not is_tiled and not _is_gzipped(self.path)
         return Cards.of(self.hdu.header), int(place["datLoc"])
 
     @cached_property
     def hdus(self) -> fits.HDUList:
         """The file as astropy opens it."""
+        from astropy.io import fits  # takes a third of a second to load; plain files are read without it
+
         try:
             self._hdus = fits.open(self.path, memmap=False)  # mapped pages would count as memory of this process
         except OSError as error:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
-
-from astropy.io import fits
+from typing import TYPE_CHECKING, Any, Literal
 
 from fringeflow.errors import DataError
 from fringeflow.fitscards import Cards
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 Stokes = tuple[int, ...]
 Choice = Literal["only", "I", "all"]

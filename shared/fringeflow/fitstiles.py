@@ -9,7 +9,6 @@ import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from fringeflow.fitscards import BLOCK, Cards, keyword_of
@@ -38,6 +37,8 @@ class TileWriter:
         self._cards = _table_header(cards, planes)
         self._done = self._size = 0
         self._sum = Sum()
+        from astropy.io import fits  # takes a third of a second to load, and few files are compressed
+
         primary = fits.PrimaryHDU()
         stream.write(primary.header.tostring().encode("ascii"))
         self._start = stream.tell()

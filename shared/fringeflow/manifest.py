@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from fringeflow.frozen import Frozen
 from fringeflow.graph.model import UnitId
-from fringeflow.keys.model import Frozen
 
 SCHEMA_VERSION: Final = 1
 """Raise it when a reader of the version before would take a manifest for something that it is not."""

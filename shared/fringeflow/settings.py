@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fringeflow.bus.settings import BusSettings
 from fringeflow.events import MEMORY_CLASSES, MemoryClass
-from fringeflow.keys.model import Frozen
+from fringeflow.frozen import Frozen
 from fringeflow.store.settings import StoreSettings
 
 LogFormat = Literal["console", "json"]

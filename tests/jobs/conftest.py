@@ -44,12 +44,17 @@ def order() -> Order:
     """A function that writes a request to the fake stage."""
 
     def write(
-        behaviour: str, *, inputs: tuple[Input, ...] = (), names: tuple[str, ...] = ("x",), **limits: Any
+        behaviour: str,
+        *,
+        inputs: tuple[Input, ...] = (),
+        names: tuple[str, ...] = ("x",),
+        stage: str = "fake",
+        **limits: Any,
     ) -> JobRequest:
         tasks = tuple(
             TaskUnit(
                 Unit(
-                    id=UnitId(stage="fake", target="ngc5921", config="vla", product="hi21cm", step=name),
+                    id=UnitId(stage=stage, target="ngc5921", config="vla", product="hi21cm", step=name),
                     revision=1,
                     recipe={"behaviour": behaviour},
                     outputs=("out.txt",),
@@ -61,6 +66,6 @@ def order() -> Order:
             )
             for name in names
         )
-        return JobRequest("fake", tasks, make="fake_stage:make", **limits)
+        return JobRequest(stage, tasks, make="fake_stage:make", **limits)
 
     return write

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,18 +136,47 @@ def sleep_with_a_child(job: Job, order: Order) -> None:
         job.progress(f"child {child.pid}")
 
 
+def who(job: Job, order: Order) -> None:
+    """Tell which process this is and where it works."""
+    warnings.warn("look out", stacklevel=1)
+    with tempfile.NamedTemporaryFile() as temporary:
+        seen = {"pid": os.getpid(), "folder": str(Path.cwd()), "temporary": temporary.name, "scratch": str(job.scratch)}
+    out = job.scratch / "out.txt"
+    out.touch()
+    job.finish(order, {"out.txt": out}, seen | {"files": len(list(Path("/proc/self/fd").iterdir()))})
+
+
+def who_with_memory(job: Job, order: Order) -> None:
+    """Use much memory for a moment."""
+    bytearray(b"1" * (200 << 20))
+    who(job, order)
+
+
+def who_keeping_memory(job: Job, order: Order) -> None:
+    """Keep much memory."""
+    _KEPT.append(bytearray(b"1" * (300 << 20)))
+    who(job, order)
+
+
+def who_with_a_thread(job: Job, order: Order) -> None:
+    """Leave a thread behind."""
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    who(job, order)
+
+
 def chatter(job: Job, order: Order) -> None:
     for number in range(20_000):
         job.progress("chatter", number / 20_000)
     work(job, order)
 
 
+_KEPT: list[bytearray] = []
 _BEHAVIOUR: dict[str, Callable[[Job, Order], None]] = {
     function.__name__: function
     for function in (
         *(work, data_error, transient, bug, unfinished, bad_facts, leave, killed, terminated, segfault, abort),
         *(abort_saying_full, fill_and_abort, full, really_full, casa_full, memory_error, own_memory_error, eat),
-        *(sleep, sleep_with_a_child, chatter),
+        *(sleep, sleep_with_a_child, chatter, who, who_with_memory, who_keeping_memory, who_with_a_thread),
     )
 }
 

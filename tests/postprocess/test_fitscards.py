@@ -15,14 +15,16 @@ from fringeflow.fitscards import Cards, read_primary
 
 _REMARKS = {"COMMENT", "HISTORY", "CONTINUE", "END"}
 _KEYWORDS = st.from_regex(r"[A-Z][A-Z0-9_]{0,7}", fullmatch=True).filter(lambda word: word not in _REMARKS)
-_TEXT = st.text(string.digits + string.ascii_letters + " '/.&()=+-", max_size=30)
+_TEXT = st.text(string.digits + string.ascii_letters + " '/.&()=+-:", max_size=75)
 _VALUES = st.one_of(
     st.booleans(),
     st.integers(-(2**60), 2**60),
     st.floats(allow_nan=False, allow_infinity=False, width=64),
     _TEXT,
 )
-_CHANGES = st.lists(st.tuples(_KEYWORDS, _VALUES, st.one_of(st.none(), st.text(string.ascii_letters, max_size=12))))
+_CHANGES = st.lists(
+    st.tuples(_KEYWORDS, _VALUES, st.one_of(st.none(), st.text(string.ascii_letters + " /:", max_size=30)))
+)
 
 
 @given(_CHANGES, _CHANGES, st.lists(_TEXT, max_size=3))

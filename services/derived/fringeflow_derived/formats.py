@@ -11,17 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-from astropy import units
-from astropy.io import fits
 
 from fringeflow.errors import CorruptInputError, DataError, MissingInputError
 from fringeflow.fitsio import write_cube
 from fringeflow.fitsplanes import Planes
 from fringeflow_derived.sources import Array
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 
 def to_plain(path: Path, folder: Path) -> Path:
@@ -42,7 +43,7 @@ def to_plain(path: Path, folder: Path) -> Path:
         write_cube(out, planes.cards, planes, planes.shape if planes.is_cube else planes.shape[1:])
         rows = planes.beam_rows()
         if rows is not None:
-            fits.append(out, rows, planes.hdus["BEAMS"].header)
+            _append(out, rows, planes.hdus["BEAMS"].header)
     return out
 
 
@@ -120,7 +121,13 @@ def _from_casa(path: Path, out: Path) -> None:
     write_cube(out, header, planes(), data.shape)
     beams = info.get("perplanebeams")
     if beams:
-        fits.append(out, *_beam_table(beams, path))
+        _append(out, *_beam_table(beams, path))
+
+
+def _append(out: Path, table: Array, header: fits.Header) -> None:
+    from astropy.io import fits
+
+    fits.append(out, table, header)
 
 
 def _put_beam(header: fits.Header, beam: Mapping[str, Any] | None) -> None:
@@ -134,6 +141,8 @@ def _beam_table(beams: Mapping[str, Any], path: Path) -> tuple[Array, fits.Heade
     channels = int(beams["nChannels"])
     if int(beams.get("nStokes", 1)) != 1:
         raise DataError(f"{path}: beams of {beams['nStokes']} Stokes parameters", remedy="select Stokes I")
+    from astropy.io import fits
+
     rows = [beams[f"*{channel}"] for channel in range(channels)]
     columns = [
         fits.Column(card, "1E", unit=unit, array=[_in(row[name], unit) for row in rows])
@@ -148,6 +157,8 @@ def _beam_table(beams: Mapping[str, Any], path: Path) -> tuple[Array, fits.Heade
 
 
 def _in(quantity: Mapping[str, Any], unit: str) -> float:
+    from astropy import units
+
     value = float(units.Quantity(quantity["value"], quantity["unit"]).to_value(unit))
     if not math.isfinite(value):
         raise ValueError(f"a beam of {value} {unit}")

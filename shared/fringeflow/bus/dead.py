@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from fringeflow.errors import CorruptInputError
 from fringeflow.events import FailureKind, Task
+from fringeflow.frozen import Frozen
 from fringeflow.graph.model import UnitId
-from fringeflow.keys.model import Frozen
 
 PREVIEW_BYTES = 2000
 

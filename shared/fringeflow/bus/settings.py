@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from fringeflow.keys.model import Frozen
+from fringeflow.frozen import Frozen
 
 
 class BusSettings(Frozen):

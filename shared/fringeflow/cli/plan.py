@@ -98,20 +98,27 @@ class _States:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._absent = graph.absent()
-        self._of_needs: dict[int, tuple[object, list[str]]] = {}  # by identity, so what it is of is kept
+        # By identity: the graph keeps its needs.
+        self._of_need: dict[int, str | None] = {}
+        self._of_needs: dict[int, tuple[list[str], str]] = {}
 
-    def of(self, unit: Unit) -> tuple[str, list[str]]:
-        """Return whether a unit is made, ready or waiting, and the names of the inputs and units it waits for."""
+    def of(self, unit: Unit) -> tuple[str, list[str], str]:
+        """Return whether a unit is made, ready or waiting; the inputs and units it waits for; and these in one text."""
         if unit.id not in self._absent:
-            return "made", []
-        _, waits = self._of_needs.get(id(unit.needs)) or self._lacking(unit.needs)
+            return "made", [], ""
+        waits, text = self._of_needs.get(id(unit.needs)) or self._lacking(unit.needs)
         if unit.leaves:
             waits = [*(name for name in unit.leaves if not self._graph.is_dropped(name)), *waits]
-        return "waiting" if waits or unit.open else "ready", waits
+            text = ", ".join(waits)
+        return "waiting" if waits or unit.open else "ready", waits, text
 
-    def _lacking(self, needs: tuple[Need, ...]) -> tuple[object, list[str]]:
-        names = [str(need.unit) for need in needs if need.unit in self._absent]
-        found = self._of_needs[id(needs)] = needs, names
+    def _lacking(self, needs: tuple[Need, ...]) -> tuple[list[str], str]:
+        of_need = self._of_need
+        for need in needs:
+            if id(need) not in of_need:
+                of_need[id(need)] = str(need.unit) if need.unit in self._absent else None
+        names = [name for need in needs if (name := of_need[id(need)])]
+        found = self._of_needs[id(needs)] = names, ", ".join(names)
         return found
 
 
@@ -136,7 +143,7 @@ class _Texts:
     def of_unit(self, unit: Unit) -> str:
         """Return the members of a unit, as the second level of a text."""
         name, key = unit.id, self._graph.key(unit.id)
-        state, waits_for = self._states.of(unit)
+        state, waits_for, _ = self._states.of(unit)
         _, needs = self._of_needs.get(id(unit.needs)) or self._needs(unit)
         _, recipe = self._of_recipes.get(id(unit.recipe)) or self._recipe(unit)
         waits = needs if not unit.leaves and len(waits_for) == len(unit.needs) else _list_of(waits_for)
@@ -179,13 +186,13 @@ def _list_of(names: Sequence[str], level: int = 3) -> str:
 
 
 def _leaf(unit: Unit, states: _States, styles: Mapping[str, tuple[str, str]]) -> str:
-    state, missing = states.of(unit)
+    state, missing, text = states.of(unit)
     before, after = styles[state]
     _, _, config, product, step = unit.id
     name = f"{config}/{product}/{step}" if step else f"{config}/{product}"
     if not missing and not unit.open:
         return f"{before}{state}{after}  {name}"
-    waits = f"  waits for {', '.join(missing)}" if missing else ""
+    waits = f"  waits for {text}" if missing else ""
     more = "  (channel blocks follow from its plan)" if unit.open else ""
     dim, plain = styles["waiting"]
     return f"{before}{state}{after}  {name}{dim}{waits}{more}{plain}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
+from fringeflow.frozen import Frozen
 from fringeflow.graph import derived, derived_maps, imaging, postprocess, staging
 from fringeflow.graph.imaging_recipes import Recipes
 from fringeflow.graph.model import Graph, Lookup, UnitId
 from fringeflow.graph.stages import CASA_STAGES, STAGES
-from fringeflow.keys.model import Frozen, Project
+from fringeflow.keys.model import Project
 
 __all__ = ["CASA_STAGES", "STAGES", "Build", "Selection", "build", "wanted"]
 
@@ -82,13 +83,13 @@ def _build(project: Project, target: str, graph: Graph, recipes: _Recipes) -> Gr
     return graph
 
 
-def wanted(graph: Graph, selection: Selection) -> set[UnitId]:
+def wanted(graph: Graph, selection: Selection) -> Set[UnitId]:
     """Return the units that `selection` includes and everything they need.
 
     A selection never changes what a unit is, only whether it is made: what lies outside it and is needed is made too.
     """
     if selection == _EVERYTHING:
-        return set(graph.ids)
+        return graph.ids.keys()
     found = {unit.id for unit in graph if selection.includes(unit.id)}
     for unit in reversed(list(graph)):  # needs come before what needs them
         if unit.id in found:

@@ -20,10 +20,11 @@ from pydantic import Field
 
 from fringeflow import names
 from fringeflow.errors import DataError
+from fringeflow.frozen import Frozen
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.graph.postprocess_recipes import recipe_of
 from fringeflow.graph.taylor import TERM, all_have, beam_slope, has
-from fringeflow.keys.model import Frozen, Project
+from fringeflow.keys.model import Project
 
 STAGE = "postprocess"
 REVISION = 1

@@ -6,11 +6,11 @@ The order follows from what a map needs; the round of the moment key is not look
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from fringeflow import names
-from fringeflow.graph.derived_cubes import Cube, Resolution, tail
+from fringeflow.graph.derived_cubes import NATIVE, Cube, Resolution, tail
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.keys.model import Moment, Project
 
@@ -88,8 +88,8 @@ class Place:
     group: str
     """All maps of one resolution are made in one job, reading the cube once."""
     waiting: list[Wish]
-    needs: dict[str | None, tuple[Need, ...]] = field(default_factory=dict)
-    """Cube, noise and mask, by mask."""
+    needs: dict[str | None, tuple[Need, ...]]
+    """Cube, noise and mask, by mask; those without one are always there."""
 
     def unit(self, kind: Kind) -> UnitId:
         """Return the id of what makes a map."""
@@ -101,13 +101,10 @@ class Place:
         """Return what a map needs, or None if there is no such mask; one broad mask is for all resolutions."""
         found = self.needs.get(mask)
         if found is None:
-            found = (self.cube.need("cube", self.resolution), self.cube.need("noise", self.resolution))
-            if mask is not None:
-                of_mask = self.cube.need(mask) if mask == "broadmask" else self.cube.need(mask, self.resolution)
-                if of_mask.unit not in graph:
-                    return None
-                found = (*found, of_mask)
-            self.needs[mask] = found
+            of_mask = self.cube.need(f"{mask}", NATIVE if mask == "broadmask" else self.resolution)
+            if of_mask.unit not in graph.ids:
+                return None
+            found = self.needs[mask] = (*self.needs[None], of_mask)
         return found
 
 
@@ -204,7 +201,8 @@ def _places(kinds: Mapping[str, Kind], cube: Cube) -> Iterator[Place]:
     for resolution in cube.resolutions:
         stem = cube.stem(resolution)
         asked_for = [(kind, tuple([stem + tail for tail in kind.tails])) for kind in wanted]
-        yield Place(cube, resolution, str(cube.unit("maps", resolution)), asked_for)
+        without_mask = cube.need("cube", resolution), cube.need("noise", resolution)
+        yield Place(cube, resolution, str(cube.unit("maps", resolution)), asked_for, {None: without_mask})
 
 
 def _left_out(project: Project, cube: Cube) -> Iterator[str]:

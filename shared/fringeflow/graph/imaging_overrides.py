@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fringeflow.errors import DataError
-from fringeflow.keys.model import Frozen, ImagingStage, Project
+from fringeflow.frozen import Frozen
+from fringeflow.keys.model import ImagingStage, Project
 from fringeflow.keys.parameters import TCLEAN
 
 # What a recipe may say of the grid is decided by staging and the plan, and files are named by names.py.

@@ -15,12 +15,13 @@ from pydantic import (
 )
 
 from fringeflow.errors import DataError
+from fringeflow.frozen import Frozen
 from fringeflow.graph.imaging_overrides import CLEAN as _CLEAN
 from fringeflow.graph.imaging_overrides import DECIDED as _DECIDED
 from fringeflow.graph.imaging_overrides import LOOP as _LOOP
 from fringeflow.graph.imaging_overrides import NOT_RECIPE as _NOT_RECIPE
 from fringeflow.graph.imaging_overrides import Overrides, overridden
-from fringeflow.keys.model import IMAGING_STAGES, Frozen, ImagingStage, InterfConfig, LineProduct, Project
+from fringeflow.keys.model import IMAGING_STAGES, ImagingStage, InterfConfig, LineProduct, Project
 from fringeflow.keys.values import arcsec
 
 _FIXED: Mapping[str, tuple[object, ...]] = {"nchan": (-1,), "start": ("",), "width": ("",), "mask": ("", [])}

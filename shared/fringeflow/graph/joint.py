@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from fringeflow.frozen import Frozen
 from fringeflow.graph.model import UnitId
 from fringeflow.graph.postprocess_recipes import recipe_of
-from fringeflow.keys.model import Frozen, Project
+from fringeflow.keys.model import Project
 
 
 class JointRecipe(Frozen):

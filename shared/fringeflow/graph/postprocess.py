@@ -10,11 +10,12 @@ from typing import Literal
 from pydantic import Field
 
 from fringeflow import names
+from fringeflow.frozen import Frozen
 from fringeflow.graph import combining
 from fringeflow.graph.model import Graph, Need, Unit, UnitId
 from fringeflow.graph.postprocess_recipes import recipe_of
 from fringeflow.graph.taylor import ALPHA, ALPHA_ERROR, TERM, beam_slope, has
-from fringeflow.keys.model import Frozen, Project
+from fringeflow.keys.model import Project
 
 REVISION = 1
 

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from fringeflow.errors import DataError
-from fringeflow.keys.model import IMAGING_STAGES, Frozen, Project
+from fringeflow.frozen import Frozen
+from fringeflow.keys.model import IMAGING_STAGES, Project
 from fringeflow.keys.parameters import OVERRIDABLE, override_value
 
 TCLEAN_PBLIMIT = 0.2

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from fringeflow import names
+from fringeflow.frozen import Frozen
 from fringeflow.graph.model import Graph, Unit, UnitId
 from fringeflow.keys import lines
-from fringeflow.keys.model import ContProduct, Frozen, LineProduct, Project
+from fringeflow.keys.model import ContProduct, LineProduct, Project
 from fringeflow.keys.parameters import VISIBILITIES, override_value
 
 STAGE = "staging"

@@ -1,19 +1,25 @@
-"""The child process of a job: settles in, makes what is asked, and says how it went.
+"""The child process of jobs: settles in, makes what is asked, says how it went, and may be asked again.
 
-Runs forked from the fork server; until the work begins it must not touch the store.
+Runs forked from the fork server; until the work begins it must not touch the store. What a job leaves in a
+process could be felt by the next: only one that has made its units without CASA, and has left neither threads nor much
+memory, goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import importlib
 import inspect
 import io
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import chain
@@ -23,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 
 from fringeflow import software
 from fringeflow.errors import BugError
+from fringeflow.graph.stages import CASA_STAGES
 from fringeflow.jobs import casa, failure, kernel
 from fringeflow.jobs.order import Job, Order
 from fringeflow.jobs.request import (
     CallRequest,
-    Failure,
     JobRequest,
     JobResult,
     Made,
@@ -41,24 +47,44 @@ if TYPE_CHECKING:
     from fringeflow.store.base import Store
 
 _LEAST_INTERVAL_SECONDS = 0.2
+_MOST_KEPT_MB = 256.0  # between two jobs, beyond what the process began with
 
 
-def main(channel: Connection, request: JobRequest | CallRequest, where: Surroundings) -> None:
-    """Do what `request` says and send what comes of it; the last message is `Made` or `Failure`."""
+def main(channel: Connection, host_pid: int) -> None:
+    """Do what each request says and send what comes of it, until one fails or nobody will ask any more."""
     kernel.die_with_parent()
     server = sys.modules.get("fringeflow.jobs.preload")  # never imported here: it is the fork server's
     if server is not None:
-        kernel.end_if_orphaned(server.SERVER_PID, where.host_pid)
+        kernel.end_if_orphaned(server.SERVER_PID, host_pid)
     kernel.settle()
-    voice = Voice(channel)
-    last: Made | Failure
+    most_mb = kernel.memory_mb() + _MOST_KEPT_MB
+    with channel, contextlib.suppress(EOFError):
+        going_on = True
+        while going_on:
+            request, where = channel.recv()
+            going_on = _answer(channel, request, where, most_mb)
+            os.chdir("/")
+
+
+def _answer(channel: Connection, request: JobRequest | CallRequest, where: Surroundings, most_mb: float) -> bool:
+    """Do what a request says; the last message about it is `Made` or `Failure`. Return whether to wait for another."""
     try:
-        _settle_in(where)
-        last = Made(_call(request, where, voice) if isinstance(request, CallRequest) else _make(request, where, voice))
-        channel.send(last)
+        with warnings.catch_warnings():  # each job is told all of its own
+            voice = Voice(channel)
+            _settle_in(where)
+            made = _call(request, where, voice) if isinstance(request, CallRequest) else _make(request, where, voice)
+        again = isinstance(request, JobRequest) and request.stage not in CASA_STAGES and _is_as_new(most_mb)
+        channel.send(Made(made, again))
     except BaseException as error:  # noqa: BLE001 - whatever ends the work must be told to the parent
         channel.send(failure.of_exception(error, where))
-    channel.close()
+        return False
+    return again
+
+
+def _is_as_new(most_mb: float) -> bool:
+    """Return whether another job would find this process as it was; its peak of memory is then measured anew."""
+    alone = threading.active_count() == 1 and not multiprocessing.active_children()
+    return alone and kernel.memory_mb() < most_mb and kernel.forget_peak_memory()
 
 
 class Voice:
@@ -67,6 +93,7 @@ class Voice:
     def __init__(self, channel: Connection) -> None:
         self._channel = channel
         self._begun = self._step_begun = time.monotonic()
+        self.cpu_before = kernel.cpu_seconds()
         self._said = 0.0
         self._step = ""
         self._seconds: dict[str, float] = {}
@@ -108,10 +135,10 @@ class _TimedJob(Job):
         super().__init__(orders, scratch, voice.report, cores=cores, unfinished=unfinished)
         self.steps: dict[str, dict[str, float]] = {}
         self._voice = voice
-        self._cpu_taken = 0.0
+        self._cpu_taken = voice.cpu_before
 
     def take_cpu_seconds(self) -> float:
-        """Return the processor seconds of this process since last asked; the first time, all of them."""
+        """Return the processor seconds of this process since last asked; the first time, since the job began."""
         now = kernel.cpu_seconds()
         taken, self._cpu_taken = now - self._cpu_taken, now
         return taken
@@ -206,6 +233,8 @@ def _settle_in(where: Surroundings) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, standard in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, standard)
+    for descriptor in {nothing, log} - {0, 1, 2}:  # a process begun without one of them has just got it
+        os.close(descriptor)
     for stream in (sys.stdout, sys.stderr):  # a job that dies takes with it what it has not flushed
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)

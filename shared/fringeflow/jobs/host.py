@@ -1,34 +1,33 @@
 """Starts jobs in child processes and holds them to their limits.
 
 Children are forked from a server process that has CASA in memory: a job starts in milliseconds instead of seconds.
-Jobs must be started from a thread that outlives them (the main thread): the kernel ends them with it.
+What does without CASA is made in a child that has made something before (see `processes`). Jobs must be started from a
+thread that outlives them (the main thread): the kernel ends them with it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Self
 
-from fringeflow.errors import FringeflowError, UnitFailedError
-from fringeflow.jobs import casa, child, scratch
+from fringeflow.errors import UnitFailedError
+from fringeflow.jobs import casa, scratch
+from fringeflow.jobs.processes import Processes
 from fringeflow.jobs.request import CallRequest, JobRequest, JobResult, Progress, Surroundings, TaskUnit, UnitResult
 from fringeflow.jobs.running import RunningJob
-from fringeflow.jobs.server import ForkServer, Load, environment, without_main
+from fringeflow.jobs.server import ForkServer, Load, environment
 from fringeflow.store.faults import faults
 from fringeflow.store.settings import StoreSettings
 
 __all__ = ["JobHost", "JobRequest", "JobResult", "Progress", "RunningJob", "TaskUnit", "UnitResult"]
 
 _WATCH_SECONDS = 0.25
-_UNTIL_REAPED_SECONDS = (0.01, 0.1, 0.5, 2.0)
+_IDLE_SECONDS = 5.0  # after which a process that waits for another job is let go
 
 
 class JobHost:
@@ -74,7 +73,7 @@ class JobHost:
         self._with_casa = with_casa
         self._server = server
         self._checkpoint_seconds = checkpoint_seconds
-        self._context = multiprocessing.get_context("forkserver")
+        self._processes = Processes()
         self._folder: Path | None = None
         self._life = contextlib.ExitStack()
         self._running: dict[str, RunningJob] = {}
@@ -90,6 +89,7 @@ class JobHost:
             watcher.start()
             life.callback(watcher.join)
             life.callback(self._leaving.set)
+            life.callback(self._processes.let_go, 0.0)
             life.callback(self._stop_all)
             server = self._server or ForkServer()  # it loads its libraries while the caller goes on
             server.tell(Load(self._stages, self._with_casa, casa.site(self._folder / "casa")))
@@ -155,18 +155,13 @@ class JobHost:
         )
         with faults(name, str(self._root)):
             folder.mkdir()
-        ours, theirs = multiprocessing.Pipe(duplex=False)
-        process = self._context.Process(target=child.main, args=(theirs, request, where), name=name, daemon=True)
         try:
-            with environment(casa.site(self._folder / "casa")), without_main():  # for a server that must be replaced
-                _begin(process)
+            with environment(casa.site(self._folder / "casa")):  # for a server that must be replaced
+                process = self._processes.begin(request, where)
         except (OSError, EOFError) as error:
-            ours.close()
             shutil.rmtree(folder, ignore_errors=True)
-            raise _not_started(name, error) from error
-        finally:
-            theirs.close()
-        job = RunningJob(name, request, process, ours, where)
+            raise UnitFailedError(f"{name} could not be started: {error}", kind="transient") from error
+        job = RunningJob(name, request, where, process, self._processes)
         with self._lock:
             self._running[f"{folder.name}"] = job
         return job
@@ -179,23 +174,10 @@ class JobHost:
                 jobs = list(self._running.values())
             for job in jobs:
                 job.watch()
+            self._processes.let_go(_IDLE_SECONDS)
 
     def _stop_all(self) -> None:
         with self._lock:
             jobs = list(self._running.values())
         for job in jobs:
             job.stop()
-
-
-def _begin(process: ForkServerProcess) -> None:
-    """Start a job; a fork server that has ended is started again, once the kernel says that it has ended."""
-    for seconds in _UNTIL_REAPED_SECONDS:
-        try:
-            return process.start()
-        except (ConnectionError, EOFError):  # it may have heard of the job, and died before it made it
-            time.sleep(seconds)
-    return process.start()
-
-
-def _not_started(name: str, error: Exception) -> FringeflowError:
-    return UnitFailedError(f"{name} could not be started: {error}", kind="transient")

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 _PR_SET_PDEATHSIG = 1
+_RESET_PEAK = "5"  # proc(5), of /proc/pid/clear_refs
 _FIRST_TO_GO = "500"  # of 1000: in need of memory the kernel ends a job before it ends a service
 
 
@@ -42,6 +43,25 @@ def cpu_seconds() -> float:
     return sum(item.ru_utime + item.ru_stime for item in used)
 
 
+def memory_mb() -> float:
+    """Return the memory this process has resident, in MB."""
+    return _resident_mb("VmRSS")
+
+
 def peak_memory_mb() -> float:
-    """Return the most memory this process has had resident, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the most memory this process has had resident since it began, or since `forget_peak_memory`, in MB."""
+    return _resident_mb("VmHWM")
+
+
+def forget_peak_memory() -> bool:
+    """Begin to measure `peak_memory_mb` anew; return False where the kernel does not allow it."""
+    try:
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+    except OSError:
+        return False
+    return True
+
+
+def _resident_mb(which: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:")) / 1024

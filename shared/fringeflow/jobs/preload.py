@@ -18,7 +18,6 @@ from fringeflow.jobs.server import Load, Question
 
 _LIBRARIES = (
     "numpy",
-    "astropy.io.fits",
     "scipy.ndimage",
     "scipy.fft",
     "scipy.special",

@@ -114,9 +114,10 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Made:
-    """The last message of a child that succeeded."""
+    """The last message about a request that succeeded; `again` says whether the child waits for another one."""
 
     value: Any
+    again: bool = False
 
 
 Message = Progress | Failure | Made

@@ -1,4 +1,8 @@
-"""A job that has been started: hears what it says, ends it when it must, and tells how it ended."""
+"""A job that has been started: hears what it says, ends it when it must, and tells how it ended.
+
+A job is held to its limits by another thread than the one that listens to it: what it was told to end is not given
+another job, and what has gone on to another job is not ended.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,15 @@ import contextlib
 import os
 import shutil
 import signal
+import threading
 import time
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import psutil
 
 from fringeflow.errors import UnitFailedError
 from fringeflow.jobs import failure
+from fringeflow.jobs.processes import JobProcess, Processes
 from fringeflow.jobs.request import CallRequest, Failure, JobRequest, JobResult, Made, Progress, Surroundings
 
 _PATIENCE_SECONDS = 5.0  # for a process that is ending
@@ -22,31 +26,37 @@ _MEGABYTE = 1 << 20
 
 
 class RunningJob:
-    """A job's child process. Ready to be read (`multiprocessing.connection.wait`) when it has something to say."""
+    """A job in its process. Ready to be read (`multiprocessing.connection.wait`) when it has something to say.
+
+    Parameters
+    ----------
+    process, processes
+        Where the job runs, and who is given that process back when it is as new.
+    """
 
     def __init__(
         self,
         name: str,
         request: JobRequest | CallRequest,
-        process: ForkServerProcess,
-        channel: Connection,
         where: Surroundings,
+        process: JobProcess,
+        processes: Processes,
     ) -> None:
         self.id = name
         self.request = request
         self.started = time.monotonic()
         self._process = process
-        self._pid = process.pid
-        self._channel = channel
+        self._processes = processes
         self._where = where
         self._said: list[Progress] = []
         self._outcome: Made | Failure | None = None
         self._verdict: Failure | None = None
         self._closed = False
+        self._ending = threading.Lock()
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when the job says something or ends."""
-        return self._channel.fileno()
+        return self._process.channel.fileno()
 
     @property
     def sentinel(self) -> int:
@@ -95,18 +105,19 @@ class RunningJob:
         if self.done:
             return
         self.end(Failure("transient", f"{self.id} was stopped"), signal.SIGTERM)
-        self._process.join(grace_seconds)
+        self._process.wait(grace_seconds)
         self.end(Failure("transient", f"{self.id} was stopped"), signal.SIGKILL)
         while not self.done:
             self._listen(_PATIENCE_SECONDS)
 
     def end(self, verdict: Failure, sign: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the job and all it started; `verdict` (the first one given) will be why it failed."""
-        self._verdict = self._verdict or verdict
-        if self._pid is not None and not self._closed:
-            for send in (os.kill, os.killpg):
-                with contextlib.suppress(ProcessLookupError):
-                    send(self._pid, sign)
+        with self._ending:
+            self._verdict = self._verdict or verdict
+            if not self._closed:
+                for send in (os.kill, os.killpg):
+                    with contextlib.suppress(ProcessLookupError):
+                        send(self._process.pid, sign)
 
     def watch(self) -> None:
         """End the job if it has gone past one of its limits."""
@@ -129,16 +140,16 @@ class RunningJob:
 
     def _memory_mb(self) -> float:
         try:
-            return float(psutil.Process(self._pid).memory_info().rss) / _MEGABYTE
+            return float(psutil.Process(self._process.pid).memory_info().rss) / _MEGABYTE
         except psutil.Error:
             return 0.0
 
     def _listen(self, timeout: float) -> None:
         """Take in what the job says; when it has said the last, or has gone, close."""
         try:
-            while not self._closed and self._channel.poll(timeout):
+            while not self._closed and self._process.channel.poll(timeout):
                 timeout = 0.0
-                message = self._channel.recv()
+                message = self._process.channel.recv()
                 if not isinstance(message, Progress):
                     self._close(message)
                 else:
@@ -147,17 +158,16 @@ class RunningJob:
             self._close(None)
 
     def _close(self, message: Made | Failure | None) -> None:
-        """Let the process end, find out how it went, and remove its scratch folder."""
-        self._process.join(_PATIENCE_SECONDS)
-        if self._process.exitcode is None:
-            self._process.kill()
-            self._process.join(_PATIENCE_SECONDS)
-        code = self._process.exitcode
+        """Let the process end or go on to another job, find out how this one went, and remove its scratch folder."""
+        with self._ending:
+            is_free = isinstance(message, Made) and message.again and self._verdict is None
+            code = None if is_free else self._process.end(_PATIENCE_SECONDS)
+            self._closed = True
+        if is_free:
+            self._processes.put_back(self._process)
         self._outcome = message or self._verdict or failure.of_exit(code, self._where)
         if isinstance(self._outcome, Failure) and not self._outcome.detail:
             self._outcome = Failure(
                 self._outcome.kind, self._outcome.message, self._outcome.remedy, failure.log_tail(self._where)
             )
-        self._closed = True
-        self._process.close()
         shutil.rmtree(self._where.scratch, ignore_errors=True)

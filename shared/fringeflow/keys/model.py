@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from fringeflow.frozen import Frozen
 
 ImagingStage = Literal["dirty", "multiscale", "singlescale"]
 IMAGING_STAGES: tuple[ImagingStage, ...] = ("dirty", "multiscale", "singlescale")
@@ -40,12 +42,6 @@ def _fixed(value: Any) -> Any:
 V = TypeVar("V")
 Fixed = Annotated[Mapping[str, V], AfterValidator(_fixed)]
 """A mapping of a project: what is in it stays as it was loaded."""
-
-
-class Frozen(BaseModel):
-    """A value: immutable, with unknown members refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Measurement(Frozen):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from fringeflow.errors import DataError
-from fringeflow.keys.model import Frozen
+from fringeflow.frozen import Frozen
 
 Severity = Literal["error", "warning", "note"]
 """A note tells what is right as it is and has no effect."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fringeflow.keys.model import Derived, Frozen, Project
+from fringeflow.frozen import Frozen
+from fringeflow.keys.model import Derived, Project
 
 
 class Profile(Frozen):

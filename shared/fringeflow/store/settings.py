@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from fringeflow.keys.model import Frozen
+from fringeflow.frozen import Frozen
 
 
 class StoreSettings(Frozen):

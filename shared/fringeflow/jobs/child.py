@@ -1,7 +1,7 @@
 """The child process of jobs: settles in, makes what is asked, says how it went, and may be asked again.
 
-Runs forked from the fork server; until the work begins it must not touch the store. What a job leaves in a
-process could be felt by the next: only one that has made its units without CASA, and has left neither threads nor much
+Runs forked from the fork server; until the work begins it must not touch the store. What a job leaves in a process
+could be felt by the next: only a process that has made its units without CASA, and has kept neither threads nor much
 memory, goes on.
 """
 

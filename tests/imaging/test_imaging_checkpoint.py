@@ -17,6 +17,7 @@ from fringeflow.store.objects import open_store
 from fringeflow.store.settings import StoreSettings
 from fringeflow_imaging import gridding
 from fringeflow_imaging.automask import AutoMask, Thresholds
+from fringeflow_imaging.channel import Channel
 from fringeflow_imaging.checkpoint import Checkpoint
 from fringeflow_imaging.loop import clean
 from fringeflow_imaging.minor import CycleControl, Scales
@@ -95,6 +96,24 @@ class Clean:
             automasks=found if self.automask else (),
             checkpoint=self.checkpoint,
         )
+
+
+def test_w5_what_cycles_took_stays_in_their_order(block):
+    dirty, psfs, masks = block
+
+    def channel():
+        control = CycleControl(cyclefactor=3.0, minpsffraction=0.5, cycleniter=60)
+        stopping = Stopping(snr=2.0, noise_z=2.0, patience=12)
+        return Channel(
+            0, psfs[0], masks[0], np.ones_like(masks[0]), Scales((0,), 0.6), control, 0.1, stopping, automask=None
+        )
+
+    before, after = channel(), channel()
+    before.look(np.zeros_like(dirty[0]), dirty[0])
+    for number in range(12):
+        before.noise_test.add(np.full((1, 4), number, np.float32))
+    after.go_on_from(before.state())
+    assert [layer[0, 0] for layer in after.noise_test.taken] == list(range(12))
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,8 @@ class Channel:
             if not self.reason:
                 self.cleaner.look_in(self.mask)
         if self.noise_test is not None:
-            for name in sorted(name for name in arrays if name.startswith("taken")):
-                self.noise_test.add(arrays[name])
+            for i in range(sum(name.startswith("taken") for name in arrays)):
+                self.noise_test.add(arrays[f"taken{i}"])
 
     def cycle(self, residual: Plane) -> Plane:
         """Run one minor cycle and return what it adds to the model."""

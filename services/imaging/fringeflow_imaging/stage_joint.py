@@ -78,5 +78,6 @@ def _interferometer(job: Job, order: Order, why: str) -> tuple[dict[str, Path], 
             made[name] = job.scratch / name
             fitsio.write_cube(made[name], header, old, old.shape)
     facts = order.facts[str(source)]
-    append_weights(made[names.cube(image.target, image.config, image.product, "psf")], facts["sum_of_weights"])
+    if "sum_of_weights" in facts:  # cubes of earlier versions have none
+        append_weights(made[names.cube(image.target, image.config, image.product, "psf")], facts["sum_of_weights"])
     return made, {**facts, "joint_failed": why}

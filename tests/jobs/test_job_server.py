@@ -27,6 +27,22 @@ _LOADED = """
         print(json.dumps(host.call("fake_stage:modules", {{}})))
 """
 
+_ENDS_WHILE_ASKED = """
+    import os, socket
+    from fringeflow.jobs.server import ASK, Question
+
+    name = f"fringeflow-{os.getppid()}-test"
+    program = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    program.bind(f"\\0{name}")
+    program.listen(1)
+    os.environ[ASK] = name
+    question = Question()
+    print("asked", flush=True)
+    program.close()
+    question.answer()
+    print("loads everything")
+"""
+
 
 def _program(text: str) -> str:
     done = subprocess.run(
@@ -59,6 +75,14 @@ def test_a_program_that_ends_before_it_has_told_takes_the_server_with_it() -> No
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_program_that_ends_as_it_is_asked_leaves_no_traceback() -> None:
+    """Its listener is closed with the question in it, which resets the server's connection."""
+    said = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_ENDS_WHILE_ASKED)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (said.stdout, said.stderr) == ("asked\n", "")
 
 
 def test_a_second_server_is_the_first() -> None:

@@ -88,8 +88,9 @@ class Question:
         """Wait for the answer; a program that is gone gives none, and this one ends."""
         if self._channel is None:
             return Load()
-        with self._channel, self._channel.makefile("rb") as stream:
-            said = stream.read()
+        said = b""
+        with self._channel, contextlib.suppress(OSError):  # one that goes before it has listened resets the connection
+            said = self._channel.makefile("rb").read()
         if not said:
             sys.exit(0)
         return Load(**json.loads(said))

@@ -41,6 +41,11 @@ class Broker:
     def kill(self) -> None:
         subprocess.run([SCRIPT, "kill", self.base], check=True, timeout=60)
 
+    def complaints(self) -> str:
+        """The last of what it has logged as an error."""
+        lines = (self.base / "log" / "rabbit.log").read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if "[error]" in line][-40:])
+
     def processes(self) -> list[int]:
         """The pids that the script would end."""
         home = f"HOME={self.base}/home".encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,16 @@ def reference() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the reference products are not here: {SHARED} does not exist")
     return SHARED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed test what its broker complains of: the broker's files go with it."""
+    report = yield
+    if report.failed:
+        brokers = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Broker)]
+        report.sections += [("errors of the broker", broker.complaints()) for broker in brokers]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,10 @@ from fringeflow import announcements
 from fringeflow.bus import Bus, BusSettings, topology
 from fringeflow.bus.transport import connection_to
 from fringeflow.events import Arrived, ArtefactRef, Event, Task, Work
-from tests.broker import Broker
+from tests.broker import Broker, private_broker
 
 STAGES = ("staging", "imaging", "postprocess", "derived")
+FIRST_STREAM_SECONDS = 5.0
 
 
 class Door:
@@ -57,6 +58,22 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
     for end in (source, sink):
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def frail_broker() -> Iterator[Broker]:
+    """A broker of one test's own, to be killed.
+
+    RabbitMQ 3.10 that was killed writes on for queues that are deleted by then, and may not survive it: after that it
+    refuses every new queue. Nobody else shall depend on such a one. Nor does it survive in the first seconds after the
+    first stream of its life. To be asked for before `bus_on`, which ends first.
+    """
+    with private_broker() as broker:
+        first = Bus(BusSettings(url=broker.url, prefix="first."))
+        first.declare([])
+        first.close()
+        time.sleep(FIRST_STREAM_SECONDS)
+        yield broker
 
 
 @pytest.fixture

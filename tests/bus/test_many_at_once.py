@@ -80,11 +80,11 @@ def test_a_connection_lost_before_all_is_confirmed_is_told_and_again_brings_ever
 
 
 def test_a_broker_killed_between_publish_and_confirm_is_told_and_again_brings_every_event(
-    broker, bus_on, take, arrivals
+    frail_broker, bus_on, take, arrivals
 ):
-    bus = bus_on(broker.url, reconnect_max_seconds=0.5)
+    bus = bus_on(frail_broker.url, reconnect_max_seconds=0.5)
     events = arrivals(50)
-    broker.freeze()  # takes what is sent, and confirms nothing
+    frail_broker.freeze()  # takes what is sent, and confirms nothing
     failures: list[Exception] = []
 
     def announce() -> None:
@@ -97,10 +97,10 @@ def test_a_broker_killed_between_publish_and_confirm_is_told_and_again_brings_ev
     waiting.start()
     waiting.join(1)
     assert waiting.is_alive(), "not confirmed, and yet it went on"
-    broker.kill()
+    frail_broker.kill()
     waiting.join(10)
     assert len(failures) == 1
-    broker.start()
+    frail_broker.start()
     until_it_succeeds(lambda: bus.announce(*events))
     got = {delivery.message.id for delivery in take(bus, "staging", "events", count=2 * len(events), within=3)}
     assert got == {event.id for event in events}

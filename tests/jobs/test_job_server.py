@@ -80,7 +80,7 @@ def test_a_program_that_ends_before_it_has_told_takes_the_server_with_it() -> No
 def test_a_program_that_ends_as_it_is_asked_leaves_no_traceback() -> None:
     """Its listener is closed with the question in it, which resets the server's connection."""
     said = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(_ENDS_WHILE_ASKED)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(_ENDS_WHILE_ASKED)], capture_output=True, text=True, check=True
     )
     assert (said.stdout, said.stderr) == ("asked\n", "")
 

@@ -115,10 +115,15 @@ def drop_dish(folder: Path, middle: SkyCoord) -> None:
     fits.writeto(folder / "tp.fits", data[None].astype(np.float32), header)
 
 
-def project(folder: Path, middle: SkyCoord, overrides: Mapping[str, Mapping[str, str]] | None = None) -> Project:
-    """Return the project of the two halves, their mosaic, and a single dish."""
+def project(
+    folder: Path,
+    middle: SkyCoord,
+    overrides: Mapping[str, Mapping[str, str]] | None = None,
+    dish: str = "tp.fits",
+) -> Project:
+    """Return the project of the two halves, their mosaic, and a single dish, whose image is called `dish`."""
     place = {"ra": middle.ra.to_string(unit="hourangle"), "dec": middle.dec.to_string(unit="deg")}
-    common = {**place, "vsys_kms": 1000, "vwidth_kms": 30, "directory": "gal", "singledish": {"co21": "tp.fits"}}
+    common = {**place, "vsys_kms": 1000, "vwidth_kms": 30, "directory": "gal", "singledish": {"co21": dish}}
     targets = {name: Target(name=name, mosaic_parent="gal", **common) for name in HALVES}
     targets["gal"] = Target(name="gal", mosaic_parts=HALVES, **common)
     return Project(
@@ -149,13 +154,19 @@ def build(project: Project, target: str, leaves: Mapping[str, str], lookup: Look
 
 
 def run(
-    folder: Path, middle: SkyCoord, *, targets: tuple[str, ...] = (), of_parts: bool = False, **overrides: str
+    folder: Path,
+    middle: SkyCoord,
+    *,
+    targets: tuple[str, ...] = (),
+    of_parts: bool = False,
+    dish: str = "tp.fits",
+    **overrides: str,
 ) -> Outcome:
     """Make all that can be made of what lies in `folder`, in ``folder/work``.
 
     `of_parts`: only the parts have single-dish data, not the mosaic.
     """
-    asked = project(folder, middle, {"all": overrides} if overrides else None)
+    asked = project(folder, middle, {"all": overrides} if overrides else None, dish)
     if of_parts:
         mosaic = asked.targets["gal"].model_copy(update={"singledish": {}})
         asked = asked.model_copy(update={"targets": {**asked.targets, "gal": mosaic}})

@@ -221,6 +221,33 @@ def test_single_dish_images_of_the_parts_are_put_together(tmp_path: Path) -> Non
     np.testing.assert_allclose(found[truth > 0], truth[truth > 0], rtol=0.03)
 
 
+def test_a_single_dish_may_be_a_casa_image(casa_ready: None, here: Path, tmp_path: Path) -> None:
+    """Read without CASA it gives the planes that its FITS file gives; what CASA masks is blank."""
+    from casatools import image
+
+    for name in halves.HALVES:
+        halves.drop_half(tmp_path, name, HERE)
+    halves.drop_dish(tmp_path, HERE)
+    tool = image()
+    tool.fromfits(str(tmp_path / "tp.image"), str(tmp_path / "tp.fits"))
+    tool.close()
+    assert halves.run(tmp_path, HERE, targets=("gal",), dish="tp.image").complete
+    for name in ("gal_7m_co21_singledish", "gal_7m+tp_co21_pbcorr_round"):
+        wanted, header = cube(here, name)
+        found, ours = cube(tmp_path, name)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6 * np.nanmax(wanted))
+        assert ours["BMAJ"] == pytest.approx(header["BMAJ"])
+
+
+def test_a_folder_that_is_no_image_is_refused_as_a_single_dish(tmp_path: Path) -> None:
+    halves.drop_half(tmp_path, "gal_1", HERE)
+    (tmp_path / "tp.image").mkdir()
+    (tmp_path / "tp.image" / "notes.txt").write_text("nothing")
+    (letter,) = halves.run(tmp_path, HERE, targets=("gal_1",), dish="tp.image").failed
+    assert "neither a FITS file nor a CASA image" in letter.message
+    assert DataError.kind == letter.kind
+
+
 def test_a_least_response_narrows_the_mosaic(tmp_path: Path) -> None:
     for name in halves.HALVES:
         halves.drop_half(tmp_path, name, HERE)

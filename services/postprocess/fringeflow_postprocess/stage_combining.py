@@ -12,7 +12,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from fringeflow import fitsio, fitsstokes
+from fringeflow import casaimage, fitsio, fitsstokes
 from fringeflow.fitsplanes import Planes
 from fringeflow.graph.combining import (
     FEATHER,
@@ -83,7 +83,7 @@ def make_singledish(job: Job, order: Order) -> None:
             record = _singledish_of_parts(job, order, like, path)
         else:
             (source,) = order.leaves.values()
-            with Planes(source, stokes="all") as image:
+            with Planes(_as_fits(source, job), stokes="all") as image:
                 job.progress("align")
                 dish = SingleDish(image)
                 aligned = Aligned(dish, like)
@@ -95,6 +95,16 @@ def make_singledish(job: Job, order: Order) -> None:
                 fitsio.write_cube(path, in_jansky, aligned, _shape_of(layout), stokes=layout.stokes)
                 record = aligned.record()
     job.finish(order, {path.name: path}, record)
+
+
+def _as_fits(source: Path, job: Job) -> Path:
+    """Return a FITS file of what the user has dropped, which may be a CASA image."""
+    if not source.is_dir():
+        return source
+    job.progress("read the CASA image")
+    written = job.scratch / f"{source.name}.fits"
+    casaimage.to_fits(source, written)
+    return written
 
 
 def make_feather(job: Job, order: Order) -> None:

@@ -120,6 +120,7 @@ class Maps:
         }
         self._hybrids: dict[UnitId, dict[Resolution, UnitId]] = {}
         self._without_prior: dict[str, list[str]] = {}
+        self._found: dict[str, tuple[dict[str, str], list[str]]] = {}
         self._notes = [note for cube in cubes for note in _left_out(project, cube)]
 
     def add(self) -> None:
@@ -172,27 +173,36 @@ class Maps:
         return place.cube.make_of(place.unit(kind), kind.recipe, needs, outputs, place.group)
 
     def _hybrid(self, place: Place, kind: Kind, outputs: tuple[str, ...]) -> Unit | str:
-        cube, moment = place.cube, kind.moment
-        files = {ext.strip("_"): cube.file(ext, place.resolution) for ext in moment.maps_to_pass}
-        prior: str | None = None
-        for argument, exts in moment.other_exts.items():
-            candidates = [names.tidy(cube.source.target + ext) for ext in ([exts] if isinstance(exts, str) else exts)]
-            known = [name for name in candidates if name in self._asked_for]
-            if argument == PRIOR:
-                prior = known[0] if known else None
-                if not known:
-                    self._without_prior[f"{' '.join(cube.which)} {moment.name}"] = candidates
-            else:
-                files[argument] = (known or candidates)[0]
-        given = files | ({PRIOR: prior} if prior else {})
+        cube, moment, stem = place.cube, kind.moment, place.cube.stem(place.resolution)
+        others, priors = self._found.get(kind.name) or self._others(cube.source.target, kind)
+        if priors:
+            self._without_prior[f"{' '.join(cube.which)} {moment.name}"] = priors
+        files = {ext.strip("_"): stem + tail(ext) for ext in moment.maps_to_pass}
+        given = files | others
         lacking = [name for name in given.values() if name not in self._made]
-        lacking += [f"{name} in its maps_to_pass" for name in HYBRID_NEEDS if name not in files]
+        lacking += [f"{name} in its maps_to_pass" for name in HYBRID_NEEDS if name not in given]
         if lacking:
             return f"{HYBRID} needs more: there is no {', '.join(lacking)}"
         recipe: dict[str, Any] = {"algorithm": HYBRID, "files": given, "options": dict(moment.kwargs)}
         needs = tuple(self._made[name] for name in given.values())
         group = str(cube.unit("hybrids"))
         return cube.make(place.unit(kind), recipe, needs, outputs, group=group)
+
+    def _others(self, target: str, kind: Kind) -> tuple[dict[str, str], list[str]]:
+        """Return the files of other cubes that a hybrid takes, and the priors it asks for in vain; once for a target."""
+        files: dict[str, str] = {}
+        in_vain: list[str] = []
+        for argument, exts in kind.moment.other_exts.items():
+            candidates = [names.tidy(target + ext) for ext in ([exts] if isinstance(exts, str) else exts)]
+            known = [name for name in candidates if name in self._asked_for]
+            if argument != PRIOR:
+                files[argument] = (known or candidates)[0]
+            elif known:
+                files[PRIOR] = known[0]
+            else:
+                in_vain = candidates
+        found = self._found[kind.name] = files, in_vain
+        return found
 
 
 def _places(kinds: Mapping[str, Kind], cube: Cube) -> Iterator[Place]:

@@ -189,7 +189,7 @@ class Maps:
         return cube.make(place.unit(kind), recipe, needs, outputs, group=group)
 
     def _others(self, target: str, kind: Kind) -> tuple[dict[str, str], list[str]]:
-        """Return the files of other cubes that a hybrid takes, and the priors it asks for in vain; once for a target."""
+        """Return the files a hybrid takes besides its own, and the priors it asks for in vain; once for a target."""
         files: dict[str, str] = {}
         in_vain: list[str] = []
         for argument, exts in kind.moment.other_exts.items():

@@ -12,6 +12,7 @@ The floor: read the cube, convolve it with FFTs once per resolution, write as ma
 from __future__ import annotations
 
 import argparse
+import ctypes
 import multiprocessing
 import os
 import platform
@@ -20,7 +21,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ BEAM_ARCSEC = 5.0
 CHANNEL_KMS = 2.5
 RESOLUTIONS_ARCSEC = (7.5, 11.0, 15.0)
 INTEGER_STEP_K, INTEGER_BLANK = 1e-4, -32768
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 MOMENTS = {
     "strict_mom0": ("mom0", "strictmask", {}),
     "strict_mom1": ("mom1", "strictmask", {}),
@@ -65,6 +68,12 @@ class Clock:
         yield
         self.wall[name] = self.wall.get(name, 0.0) + time.perf_counter() - wall
         self.cpu[name] = self.cpu.get(name, 0.0) + time.process_time() - cpu
+
+    def add(self, other: Clock) -> None:
+        """Add the times of another."""
+        for mine, theirs in ((self.wall, other.wall), (self.cpu, other.cpu)):
+            for name, seconds in theirs.items():
+                mine[name] = mine.get(name, 0.0) + seconds
 
 
 def simulate(path: Path, side: int, rows: int, channels: int, different: int, *, integers: bool = False) -> None:
@@ -112,43 +121,83 @@ def write_integers(path: Path, header: fits.Header, planes: Iterator[Any], shape
     hdu.close()
 
 
-def stage(cube: Path, folder: Path, resolutions: int, cores: int, *, lean: bool = False) -> Clock:
-    """Make every product of the cube and return what each step took; if `lean`, all but the copy of the cube."""
-    clock, options = Clock(), NoiseOptions(iterations=3)
-    tags = ["", *(f"{fwhm:g}as" for fwhm in RESOLUTIONS_ARCSEC[:resolutions])]
-    files = {tag: folder / f"disc_{tag}.fits" for tag in tags}
+def stage(cube: Path, folder: Path, resolutions: int, cores: int, *, lean: bool = False) -> tuple[Clock, float, float]:
+    """Make every product of the cube: all but the copy of the cube if `lean`.
 
-    def named(tag: str, ext: str) -> Path:
-        return folder / "_".join(part for part in ("disc", tag, f"{ext}.fits") if part)
+    As in a run, several resolutions are made side by side, by as many processes as there are cores, and a single one on
+    all cores. Returns what each step took, wall seconds of the whole, and the largest process in MB.
+    """
+    begun = time.perf_counter()
+    tags = {"": None} | {f"{fwhm:g}as": fwhm for fwhm in RESOLUTIONS_ARCSEC[:resolutions]}
+    workers = min(cores, len(tags))
+    clock, largest = Clock(), 0.0
+    with ExitStack() as life:
+        each = map
+        if workers > 1:
+            context = multiprocessing.get_context("fork")  # with the libraries in memory, as a job's process has them
+            each = life.enter_context(ProcessPoolExecutor(workers, mp_context=context)).map  # type: ignore[assignment]
+        one = Making(cube, folder, cores // workers, lean=lean)
+        parts = list(each(one.masked, tags, tags.values()))
+        with clock.step("broad mask"):
+            strict = [one.named(tag, "strictmask") for tag in tags]
+            products.broad_mask(strict[0], strict, one.named("", "broadmask"))
+        for part, resident in (*parts, *each(one.maps, tags)):
+            clock.add(part)
+            largest = max(largest, resident)
+    return clock, time.perf_counter() - begun, largest
 
-    with clock.step("convolution"):
-        if lean:
-            files[""] = cube
-        else:
-            convolved.copy(cube, files[""])
-        for tag, fwhm in zip(tags[1:], RESOLUTIONS_ARCSEC, strict=False):
-            extra = named(tag, "coverage"), named(tag, "coverage2d")
-            convolved.convolve(cube, files[tag], *extra, fwhm_arcsec=fwhm, cores=cores)
-    for tag in tags:
+
+@dataclass(frozen=True)
+class Making:
+    """Makes products of one cube in a folder, each step on so many cores; says what it took, and its process's MB."""
+
+    cube: Path
+    folder: Path
+    cores: int
+    lean: bool
+
+    def named(self, tag: str, ext: str) -> Path:
+        """Return where a product is."""
+        if not ext and not tag and self.lean:
+            return self.cube
+        return self.folder / ("_".join(part for part in ("disc", tag, ext) if part) + ".fits")
+
+    def masked(self, tag: str, fwhm: float | None) -> tuple[Clock, float]:
+        """Make the cube at a resolution, its noise and its strict mask."""
+        clock, cube = Clock(), self.named(tag, "")
+        coverage = self.named(tag, "coverage") if fwhm else None
+        with clock.step("convolution"):
+            if fwhm and coverage:
+                extra = coverage, self.named(tag, "coverage2d")
+                convolved.convolve(self.cube, cube, *extra, fwhm_arcsec=fwhm, cores=self.cores)
+            elif not self.lean:
+                convolved.copy(self.cube, cube)
+        scratch = self.folder / f"scratch{tag}"
+        scratch.mkdir()
+        noise = self.named(tag, "noise")
         with clock.step("noise"):
-            products.noise(files[tag], named(tag, "noise"), folder, options=options, cores=cores)
+            products.noise(cube, noise, scratch, options=NoiseOptions(iterations=3), cores=self.cores)
         with clock.step("strict masks"):
-            coverage = named(tag, "coverage") if tag else None
-            products.strict_mask(
-                files[tag], named(tag, "noise"), named(tag, "strictmask"), folder, coverage=coverage, cores=cores
-            )
-    with clock.step("broad mask"):
-        strict = [named(tag, "strictmask") for tag in tags]
-        products.broad_mask(strict[0], strict, named("", "broadmask"))
-    for tag in tags:
+            strict = self.named(tag, "strictmask")
+            products.strict_mask(cube, noise, strict, scratch, coverage=coverage, cores=self.cores)
+        return clock, resident_mb()
+
+    def maps(self, tag: str) -> tuple[Clock, float]:
+        """Make all maps of a resolution."""
+        clock = Clock()
         with clock.step("maps"):
             requests = [
-                maps.Request(kind, mask, named(tag, ext), named(tag, ext.replace("_", "_e")), options=given)
+                maps.Request(kind, mask, self.named(tag, ext), self.named(tag, ext.replace("_", "_e")), options=given)
                 for ext, (kind, mask, given) in MOMENTS.items()
             ]
-            masks = {"strictmask": named(tag, "strictmask"), "broadmask": named("", "broadmask")}
-            maps.write(files[tag], named(tag, "noise"), masks, requests, cores=cores)
-    return clock
+            masks = {"strictmask": self.named(tag, "strictmask"), "broadmask": self.named("", "broadmask")}
+            maps.write(self.named(tag, ""), self.named(tag, "noise"), masks, requests, cores=self.cores)
+        return clock, resident_mb()
+
+
+def resident_mb() -> float:
+    """Return the most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def floor(cube: Path, made: Path, folder: Path, resolutions: int, cores: int) -> Clock:
@@ -179,17 +228,23 @@ def floor(cube: Path, made: Path, folder: Path, resolutions: int, cores: int) ->
     return clock
 
 
-def show(title: str, clock: Clock) -> float:
-    """Print the steps and return their sum."""
-    total = sum(clock.wall.values())
-    print(f"{title:16} {total:8.2f} s wall {sum(clock.cpu.values()):8.2f} s processor")
+def show(title: str, clock: Clock, wall: float) -> None:
+    """Print what the whole took, and the steps: their seconds are added up where several ran at once."""
+    print(f"{title:16} {wall:8.2f} s wall {sum(clock.cpu.values()):8.2f} s processor")
     for name, seconds in clock.wall.items():
         print(f"  {name:14} {seconds:8.2f}        {clock.cpu[name]:8.2f}")
-    return total
+
+
+def keep_memory() -> None:
+    """Have this process and those forked from it keep what arrays leave, as the processes of jobs do."""
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 128 << 20)):
+        libc.mallopt(parameter, value)
 
 
 def main() -> int:
     """Print the figures."""
+    keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=500, help="pixels")
     parser.add_argument("--rows", type=int, help="pixels the other way; none: as many")
@@ -218,15 +273,16 @@ def main() -> int:
         )
         maker.start()
         maker.join()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        took = stage(cube, made, resolutions, options.cores, lean=options.lean)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        before = resident_mb()
+        took, wall, peak = stage(cube, made, resolutions, options.cores, lean=options.lean)
         least = None if options.no_floor else floor(cube, made, written, resolutions, options.cores)
     print(f"{platform.machine()}, {options.cores} cores, {' x '.join(map(str, shape))}")
-    wall = show("derived stage", took)
-    print(f"largest resident {peak:.0f} MB (before the stage {before:.0f} MB)")
+    show("derived stage", took, wall)
+    print(f"largest process {peak:.0f} MB (before the stage {before:.0f} MB)")
     if least is not None:
-        print(f"{wall / show('floor', least):.1f} times the floor")
+        total = sum(least.wall.values())
+        show("floor", least, total)
+        print(f"{wall / total:.1f} times the floor")
     return 0
 
 

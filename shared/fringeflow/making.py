@@ -6,6 +6,7 @@ announced stays in hand and is tried again.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from structlog import get_logger
@@ -210,7 +211,7 @@ class Maker:
 
     def _start(self, delivery: Delivery[Task], units: tuple[Unit, ...]) -> None:
         task = delivery.message
-        cores = max(1, min(self._world.slots.free_cores, max(unit.cores for unit in units)))
+        cores = self._cores_for(units)
         request = JobRequest(
             stage=self._stage,
             tasks=tuple(self._world.catalogue.task_unit(unit) for unit in units),
@@ -236,6 +237,14 @@ class Maker:
             self._world.bus.leave_tasks(self._stage)  # so that this task no longer counts against the prefetch
         for observer in self._world.observers:
             observer.started(job, units)
+
+    def _cores_for(self, units: tuple[Unit, ...]) -> int:
+        slots, most, waiting = self._world.slots, max(unit.cores for unit in units), 0
+        if min(most, slots.free_cores) < 2:
+            return 1
+        with suppress(TransientError):  # that the broker is away is found out where it matters
+            waiting = self._world.bus.waiting_tasks(self._stage, self._world.classes)
+        return slots.share(most, waiting)
 
     # jobs that have ended
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import psutil
@@ -39,6 +40,13 @@ class Slots:
     def free_cores(self) -> int:
         """How many cores no job has."""
         return self._cores - sum(cores for _, cores in self._taken.values())
+
+    def share(self, most: int, waiting: int) -> int:
+        """Return how many of the free cores a job gets that can use `most`, while `waiting` others want some too.
+
+        Jobs side by side use cores better than one job on several: parts of each are made one after another.
+        """
+        return max(1, min(most, math.ceil(self.free_cores / (1 + waiting))))
 
     @property
     def spent(self) -> bool:

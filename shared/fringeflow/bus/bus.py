@@ -166,6 +166,17 @@ class Bus:
         queues = [topology.task_queue(self.settings, stage, name) for name in classes]
         return self._take(queues, limit, self.settings.tasks_prefetch, events.parse_task)
 
+    def waiting_tasks(self, stage: str, classes: Sequence[MemoryClass] = MEMORY_CLASSES) -> int:
+        """Return how many tasks of the memory `classes` nobody has taken yet, here or elsewhere.
+
+        Raises
+        ------
+        TransientError
+            If the broker is away.
+        """
+        queues = [topology.task_queue(self.settings, stage, name) for name in classes]
+        return sum(self._link.untaken(queue) + self._link.depth(queue) for queue in queues)
+
     def ack_all(self, several: Sequence[Delivery[M]]) -> None:
         """Say of several messages that they are done, with as few words as can be."""
         left = [delivery for delivery in several if delivery.alive]

@@ -18,7 +18,7 @@ from fringeflow.world import Observer
 def unit(stage: str, step: str = "", *, target: str = "t", needs: tuple[UnitId, ...] = (), **members: Any) -> Unit:
     """Return a toy unit; members other than those of `Unit` go into its recipe."""
     identity = UnitId(stage=stage, target=target, config="c", product="p", step=step)
-    own = {name: members.pop(name) for name in ("leaves", "group", "memory_mb") if name in members}
+    own = {name: members.pop(name) for name in ("leaves", "group", "memory_mb", "cores") if name in members}
     return Unit(
         id=identity,
         revision=1,

@@ -26,7 +26,7 @@ def make(job: Job) -> None:
         texts += [path.read_text() for path in order.leaves.values()]
         path = job.scratch / order.unit.outputs[0]
         path.write_text("".join([*texts, str(recipe["text"])]))
-        job.finish(order, {path.name: path}, {"length": path.stat().st_size})
+        job.finish(order, {path.name: path}, {"length": path.stat().st_size, "cores": job.cores})
 
 
 def act(recipe: Mapping[str, Any]) -> None:

@@ -222,7 +222,7 @@ def test_single_dish_images_of_the_parts_are_put_together(tmp_path: Path) -> Non
 
 
 def test_a_single_dish_may_be_a_casa_image(casa_ready: None, here: Path, tmp_path: Path) -> None:
-    """Read without CASA it gives the planes that its FITS file gives; what CASA masks is blank."""
+    """Read without CASA it gives the planes that its FITS file gives."""
     from casatools import image
 
     for name in halves.HALVES:

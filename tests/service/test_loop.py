@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fringeflow.graph.model import Unit
+from fringeflow.store.ledger import Ledger
+from fringeflow.store.objects import StoreSettings, open_store
 from tests import toy
 
 
@@ -37,6 +39,19 @@ def test_a_chain_is_made_in_order_and_laid_out(tmp_path: Path) -> None:
     types = [fact.get("type") or fact["event"]["type"] for fact in facts]
     assert "fringeflow.visibilities.arrived.v1" in types
     assert "fringeflow.products.derived.v1" in types
+
+
+@pytest.mark.parametrize(("maps", "cores"), [(1, 2), (2, 1)])
+def test_jobs_that_could_use_both_cores_share_them(tmp_path: Path, maps: int, cores: int) -> None:
+    def units(target: str) -> list[Unit]:
+        *before, cube = chain(target)[:-1]
+        derived = [toy.unit("derived", f"map{i}", needs=(cube.id,), cores=8, seconds=0.5) for i in range(maps)]
+        return [*before, cube, *derived]
+
+    assert toy.run(drop(tmp_path), units)[0].complete
+    ledger = Ledger(open_store(StoreSettings.of_folder(tmp_path / "work" / "store")))
+    made = [manifest.facts for manifest in ledger.all() if manifest.unit.stage == "derived"]
+    assert [facts["cores"] for facts in made] == [cores] * maps
 
 
 def test_nothing_changed_runs_nothing(tmp_path: Path) -> None:

@@ -133,3 +133,9 @@ def make_graph():
 @pytest.fixture(scope="session")
 def run_all():
     return run_imaging
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a job has one: CASA names files in the current folder by rows and frequencies, the same in every process."""
+    monkeypatch.chdir(tmp_path)

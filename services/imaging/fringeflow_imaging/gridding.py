@@ -2,6 +2,9 @@
 
 Knows measurement sets, CASA images and the names of tclean's parameters; decides nothing. CASA is loaded inside the
 functions, since it may only live in a job's own process.
+
+CASA keeps the density of the weights in the current folder, in a table named by numbers of rows and frequencies only:
+two processes that image the same measurement set in one folder take it from each other, and one of them fails.
 """
 
 from __future__ import annotations

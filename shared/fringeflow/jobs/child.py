@@ -242,7 +242,7 @@ def _settle_in(where: Surroundings) -> None:
     temporary.mkdir(parents=True)
     os.environ["TMPDIR"] = str(temporary)
     tempfile.tempdir = None  # what the fork server found does not hold here
-    os.chdir(where.scratch)  # CASA leaves files in the current folder
+    os.chdir(where.scratch)  # CASA writes files there whose names other jobs use too
     if "casatasks" in sys.modules:
         casa.log_to(where.casa_log)
 

@@ -88,16 +88,23 @@ def transfer_function(
     )
 
 
-def gaussian(shape: tuple[int, int], beam: Beam, increments_arcsec: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the Fourier transform of `beam` with integral one, for ``rfft2`` of `shape`."""
-    return _transform(shape, (beam.major_arcsec**2, beam.minor_arcsec**2), beam.pa_deg, increments_arcsec)
+def gaussian(
+    shape: tuple[int, int], beam: Beam, increments_arcsec: tuple[float, float], *, columns: int | None = None
+) -> NDArray[np.float64]:
+    """Return the Fourier transform of `beam` with integral one, for ``rfft2`` of `shape`, or its first `columns`."""
+    squares = beam.major_arcsec**2, beam.minor_arcsec**2
+    return _transform(shape, squares, beam.pa_deg, increments_arcsec, columns)
 
 
 def _transform(
-    shape: tuple[int, int], squares: tuple[float, float], pa_deg: float, increments_arcsec: tuple[float, float]
+    shape: tuple[int, int],
+    squares: tuple[float, float],
+    pa_deg: float,
+    increments_arcsec: tuple[float, float],
+    columns: int | None = None,
 ) -> NDArray[np.float64]:
     """Return the transform of a Gaussian from the squares of its axes (arcsec^2)."""
-    east = fft.rfftfreq(shape[1], increments_arcsec[0])[None, :]
+    east = fft.rfftfreq(shape[1], increments_arcsec[0])[None, :columns]
     north = fft.fftfreq(shape[0], increments_arcsec[1])[:, None]
     angle = math.radians(pa_deg)
     along = east * math.sin(angle) + north * math.cos(angle)

@@ -19,28 +19,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from fringeflow.errors import DataError
 from fringeflow_postprocess.beam import Beam
-from fringeflow_postprocess.convolve import gaussian, to_round_beam
+from fringeflow_postprocess.convolve import to_round_beam
+from fringeflow_postprocess.lowpass import ILLUMINATED, LowPass
 
 Plane = NDArray[np.float32]
-Real = TypeVar("Real", np.float32, np.float64)
-
-_LEAST_PADDING = 1.5
-_PADDING_FWHM = 2.0
-"""Zeros beyond each pair of opposite edges, in widths of the dish's beam: it has fallen to 2e-5 at the nearer."""
 
 _OVERLAP = (0.05, 0.35)
 """Spatial frequencies at which both are compared, by the response of the dish: for 12 m, baselines of 6.5 to 9.7 m."""
-
-_ILLUMINATED = 1.13
-"""Aperture of a dish in wavelengths, times its beam (rad); beyond it a single dish measures nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class Settings:
         """
         if self.dish_m is None:
             return dish
-        fwhm = math.degrees(_ILLUMINATED * 299792458.0 / frequency_hz / self.dish_m) * 3600
+        fwhm = math.degrees(ILLUMINATED * 299792458.0 / frequency_hz / self.dish_m) * 3600
         if fwhm < dish.major_arcsec * (1 - 1e-3):
             raise DataError(
                 f"a dish of {self.dish_m:g} m has a beam of {fwhm:.4g} arcsec, the image {dish.major_arcsec:.4g}",
@@ -120,14 +111,14 @@ def feathered(
     # In single precision, as the planes are: transforms take two thirds of the time and half of the room.
     high = np.where(valid, interferometer, np.float32(0)) * weight
     short = np.where(known, scaled, np.float32(0)) * weight
-    padded = padded_shape(high.shape, low, increments_arcsec)
-    response = gaussian(padded, low, increments_arcsec).astype(np.float32)
+    seen = LowPass(high.shape, low, increments_arcsec)
+    response = seen.gaussian(low).astype(np.float32)
     if chosen.low_pass:
-        short = _filtered(short, aperture(padded, low, increments_arcsec).astype(np.float32), padded)
+        short = seen.filtered(short, seen.aperture(low).astype(np.float32))
     short *= np.float32(chosen.factor * own.solid_angle_sr / low.solid_angle_sr)
     result = high if known is valid else np.where(valid, high, short)
     for _ in range(chosen.rounds):
-        smooth = _filtered(result, response, padded)
+        smooth = seen.filtered(result, response)
         result += short
         result -= smooth
         result[~known] = 0
@@ -145,13 +136,13 @@ def overlap(
     """
     valid = np.isfinite(interferometer) & np.isfinite(dish)
     high = np.where(valid, interferometer, 0).astype(np.float64)
-    padded = padded_shape(high.shape, beams[1], increments_arcsec)
-    response = gaussian(padded, beams[1], increments_arcsec)
-    smooth = np.where(valid, _filtered(high, response, padded), 0.0)
+    seen = LowPass(high.shape, beams[1], increments_arcsec)
+    response = seen.gaussian(beams[1])
+    smooth = np.where(valid, seen.filtered(high, response), 0.0)
     low = np.where(valid, dish, 0).astype(np.float64) * (beams[0].solid_angle_sr / beams[1].solid_angle_sr)
     both = (response > _OVERLAP[0]) & (response < _OVERLAP[1])
-    ours, theirs = (fft.rfft2(image, padded, workers=1)[both] for image in (smooth, low))
-    theirs *= gaussian(padded, beams[0], increments_arcsec)[both]  # the smoothed interferometer has both beams
+    ours, theirs = (seen.spectrum(image)[both] for image in (smooth, low))
+    theirs *= seen.gaussian(beams[0])[both]  # the smoothed interferometer has both beams
     return float((theirs * ours.conj()).real.sum()), float((ours * ours.conj()).real.sum())
 
 
@@ -161,35 +152,8 @@ def at_dish_beam(
     """Return the fluxes, in Jy, of a feathered plane smoothed with the dish's beam and of the dish's, where valid."""
     valid = np.isfinite(result)
     high = np.where(valid, result, 0).astype(np.float64)
-    padded = padded_shape(high.shape, beams[1], increments_arcsec)
-    smooth = _filtered(high, gaussian(padded, beams[1], increments_arcsec), padded)
+    seen = LowPass(high.shape, beams[1], increments_arcsec)
+    smooth = seen.filtered(high, seen.gaussian(beams[1]))
     pixel = math.radians(abs(increments_arcsec[0]) / 3600) * math.radians(abs(increments_arcsec[1]) / 3600)
     sums = float(smooth[valid].sum()), float(dish[valid].sum(dtype=np.float64))
     return sums[0] * pixel / beams[0].solid_angle_sr, sums[1] * pixel / beams[1].solid_angle_sr
-
-
-def aperture(shape: tuple[int, int], dish: Beam, increments_arcsec: tuple[float, float]) -> NDArray[np.float64]:
-    """Return one at the spatial frequencies that a dish with this beam measures, else zero (for ``rfft2``)."""
-    east = fft.rfftfreq(shape[1], increments_arcsec[0])[None, :]
-    north = fft.fftfreq(shape[0], increments_arcsec[1])[:, None]
-    return np.asarray(np.hypot(east, north) <= _ILLUMINATED / dish.minor_arcsec, dtype=np.float64)
-
-
-def padded_shape(shape: tuple[int, ...], dish: Beam, increments_arcsec: tuple[float, float]) -> tuple[int, int]:
-    """Return the shape in which a plane is transformed: half as large again, and by two beams of the dish at least."""
-    ny, nx = (
-        fft.next_fast_len(
-            max(math.ceil(length * _LEAST_PADDING), length + math.ceil(_PADDING_FWHM * dish.major_arcsec / abs(step))),
-            real=True,
-        )
-        for length, step in zip(shape, increments_arcsec[::-1], strict=True)
-    )
-    return ny, nx
-
-
-def _filtered(image: NDArray[Real], transfer: NDArray[Real], padded: tuple[int, int]) -> NDArray[Real]:
-    """Return an image times a transfer function in the Fourier domain, in the precision of both."""
-    spectrum = fft.rfft2(image, padded, workers=1)
-    spectrum *= transfer
-    result: NDArray[Real] = fft.irfft2(spectrum, padded, workers=1, overwrite_x=True)
-    return result[: image.shape[0], : image.shape[1]]

@@ -48,6 +48,7 @@ class Regrid:
             if rows[0] < rows[1] and columns[0] < columns[1]:
                 self._y, self._x = map(_snapped, sky.positions(target.part(rows, columns), source))
         self._mask: NDArray[np.bool_] | None = None
+        self._covered = np.empty((0, 0), np.bool_)
         self._nearest = self._blank = self._mirror = _NOWHERE
 
     def image(self, plane: Plane) -> Plane:
@@ -56,20 +57,25 @@ class Regrid:
 
     def weight(self, plane: Plane) -> Plane:
         """Return weights on the target grid, interpolated linearly so that none becomes negative (W-18)."""
-        return self._brought(plane, lambda plane, valid: self._sampled(np.where(valid, plane, np.float32(0))))
+        return self._brought(plane, lambda plane: self._sampled(np.where(np.isfinite(plane), plane, np.float32(0))))
 
-    def _brought(self, plane: Plane, sampled: Callable[[Plane, NDArray[np.bool_]], Plane]) -> Plane:
-        """Return a plane on the target grid, with the values that `sampled` makes of it and of where it is valid."""
+    def _brought(self, plane: Plane, sampled: Callable[[Plane], Plane]) -> Plane:
+        """Return a plane on the target grid, with the values that `sampled` makes of it.
+
+        What follows from which pixels are valid is worked out again only if others are than of the plane before.
+        """
         if self._offset is not None:
             return self._shifted(plane)
         valid = np.isfinite(plane)
         if not valid.any() or not self._y.size:
             return np.full(self._shape, np.nan, np.float32)
-        found = sampled(plane, valid)
-        return self._placed(np.where(self._sampled(valid) >= _WHOLE, found, np.float32(np.nan)))
+        if self._mask is None or not np.array_equal(self._mask, valid):
+            self._mask, self._covered = valid, self._sampled(valid) >= _WHOLE
+            self._nearest, self._blank, self._mirror = _mirrored(np.pad(valid, _RIM))
+        return self._placed(np.where(self._covered, sampled(plane), np.float32(np.nan)))
 
-    def _sampled_cubic(self, plane: Plane, valid: NDArray[np.bool_]) -> Plane:
-        filled = self._continued(plane, valid)
+    def _sampled_cubic(self, plane: Plane) -> Plane:
+        filled = self._continued(plane)
         coefficients = ndimage.spline_filter(filled, order=3, output=np.float64)
         result = np.empty(self._y.shape, np.float32)
         ndimage.map_coordinates(coefficients, [self._y + _RIM, self._x + _RIM], output=result, prefilter=False)
@@ -82,16 +88,13 @@ class Regrid:
         ndimage.map_coordinates(source, [self._y, self._x], output=result, order=1, mode="constant", cval=0.0)
         return result
 
-    def _continued(self, plane: Plane, valid: NDArray[np.bool_]) -> Plane:
+    def _continued(self, plane: Plane) -> Plane:
         """Return `plane` with a rim, continued into blank pixels so that a spline does not ring at edges.
 
         A blank pixel mirrors the valid ones beyond the nearest edge, with the other sign about the value there: level
         and slope go on.
         """
         padded = np.pad(plane, _RIM, constant_values=np.nan)
-        if self._mask is None or not np.array_equal(self._mask, valid):
-            self._mask = valid
-            self._nearest, self._blank, self._mirror = _mirrored(np.isfinite(padded))
         filled: Plane = padded[self._nearest]
         edge, mirror = filled[self._blank], padded[self._mirror]
         filled[self._blank] = np.where(np.isfinite(mirror), 2 * edge - mirror, edge)

@@ -2,9 +2,12 @@
 
     python benchmarks/postprocess.py --side 4096 --channels 5 10
     python benchmarks/postprocess.py --side 512 --channels 500 --steps feather
+    python benchmarks/postprocess.py --side 4096 --channels 500 --sparse --scratch /a/compressed/disk
 
 Every step runs in a process of its own, as in a job. Two halves of a field overlap by half; a single dish of 28 arcsec
-sees both. With several numbers of channels the last lines say how time and memory grow.
+sees both. With several numbers of channels the last lines say how time and memory grow. With `--sparse` each half is 25
+small fields far apart, so that most pixels are blank (not most work: planes have the same size), and a cube that would
+not fit takes little room on a disk that compresses.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from fringeflow import names
 from fringeflow.fitsio import write_cube
@@ -38,9 +42,9 @@ PRODUCT = ("12m", "co21")
 class Bench:
     """The files of one run, and what each step took."""
 
-    def __init__(self, folder: Path, side: int, channels: int) -> None:
+    def __init__(self, folder: Path, side: int, channels: int, *, sparse: bool = False) -> None:
         self._folder = folder
-        self._side, self._channels = side, channels
+        self._side, self._channels, self._sparse = side, channels, sparse
         self._made: dict[UnitId, dict[str, Path]] = {}
         self._facts: dict[str, dict[str, object]] = {}
         self._leaves: dict[str, Path] = {}
@@ -50,10 +54,7 @@ class Bench:
     def simulate(self) -> None:
         """Write imaged halves with their responses, and the dish's cube."""
         rng = np.random.default_rng(1)
-        y, x = np.indices((self._side, self._side), dtype=np.float32)
-        middle = (self._side - 1) / 2
-        response = np.exp(-0.5 * ((x - middle) ** 2 + (y - middle) ** 2) / (0.3 * self._side) ** 2).astype(np.float32)
-        response[response < 0.2] = np.nan
+        response = self._response()
         noise = rng.normal(0, 0.01, (self._side, self._side)).astype(np.float32) + np.where(
             np.isnan(response), np.nan, 0
         )
@@ -71,18 +72,51 @@ class Bench:
             DISH_ARCSEC, DISH_ARCSEC / 4, small, shift=self._side / 4 * 4 * PIXEL_ARCSEC / DISH_ARCSEC
         )
         plane = rng.normal(0, 0.05, (small, small)).astype(np.float32)
+        plane[~self._seen_by_dish(header, small)] = np.nan
         write_cube(dish, header, (plane for _ in range(self._channels)), (self._channels, small, small))
         self._leaves["singledish/dish.fits"] = dish
 
+    def _response(self) -> NDArray[np.float32]:
+        """Return the primary beam of a half: of one field, or of 25, of which the next half shares 15."""
+        fields, width = ((0.0, 0.25, 0.5, 0.75, 1.0), 0.02) if self._sparse else ((0.5,), 0.3)
+        pixels = np.arange(self._side, dtype=np.float32)
+        profiles = [
+            np.exp(-0.5 * ((pixels - place * (self._side - 1)) / (width * self._side)) ** 2) for place in fields
+        ]
+        along = np.max(profiles, axis=0)
+        response = np.outer(along, along).astype(np.float32)
+        response[response < 0.2] = np.nan
+        return response
+
+    def _seen_by_dish(self, header: fits.Header, small: int) -> NDArray[np.bool_]:
+        """Return where the dish has looked: everywhere, or about the 25 fields of each half."""
+        if not self._sparse:
+            return np.ones((small, small), bool)
+        dish_arcsec = DISH_ARCSEC / 4
+        spacing = self._side * PIXEL_ARCSEC / 4
+        y = (np.arange(small) + 1 - header["CRPIX2"]) * dish_arcsec % spacing
+        x = (np.arange(small) + 1 - header["CRPIX1"]) * dish_arcsec % spacing
+        away = np.hypot(np.minimum(y, spacing - y)[:, None], np.minimum(x, spacing - x)[None])
+        return np.asarray(away < 0.036 * self._side * PIXEL_ARCSEC + DISH_ARCSEC)
+
     def run(self, wanted: Sequence[str]) -> None:
         """Run the steps, in the order in which they need each other."""
+        left = dict(units())
         for name, unit in units().items():
+            del left[name]
             if (
                 not wanted
                 or name.split()[0] in wanted
                 or any(step in wanted for step in _AFTER.get(name.split()[0], ()))
             ):
                 self._step(name, unit)
+            self._forget({need.unit for each in left.values() for need in each.needs})
+
+    def _forget(self, needed: Collection[UnitId]) -> None:
+        """Remove the files that no later step needs."""
+        for made in [unit for unit in self._made if unit not in needed]:
+            for path in self._made.pop(made).values():
+                path.unlink()
 
     def _step(self, name: str, unit: Unit) -> None:
         scratch = self._folder / str(unit.id).replace("/", "_")
@@ -177,13 +211,14 @@ def main() -> None:
     parser.add_argument("--channels", type=int, nargs="+", default=[5, 10])
     parser.add_argument("--steps", nargs="*", default=[], help="only these, and what they need")
     parser.add_argument("--scratch", type=Path, help="folder on a large disk")
+    parser.add_argument("--sparse", action="store_true", help="small fields far apart, most pixels blank")
     given = parser.parse_args()
     print(f"planes of {given.side} x {given.side}; channels, step, seconds, processor seconds, memory")
     runs = []
     for channels in given.channels:
         folder = Path(tempfile.mkdtemp(prefix="postprocess-", dir=given.scratch))
         try:
-            bench = Bench(folder, given.side, channels)
+            bench = Bench(folder, given.side, channels, sparse=given.sparse)
             bench.simulate()
             bench.run(given.steps)
         finally:

@@ -35,7 +35,6 @@ SPOILED = [
     ("master.txt", "moment_key nothing.txt", "nothing.txt does not exist", "correct its name"),
     ("master.txt", "ms_root $NO_SUCH_VARIABLE/data", "environment variable", "set it"),
     ("ms.txt", "solo p2 all 7m 2", "measurement set with 5 columns instead of 6", "array_tag obsnum ms_path"),
-    ("ms.txt", "sola p2 all 7m 2 x.ms", "unknown target 'sola'", "solo"),
     ("targets.txt", "t 1h 1d a 5", "vsys of t: a number is wanted, not 'a'", "correct"),
     ("targets.txt", "t 1h 1d nan 5", "a number is wanted, not nan", "correct"),
     ("targets.txt", "t 1h 1d 1 -5", "above zero", "correct"),
@@ -140,6 +139,7 @@ DOUBTFUL = [
     ("ms.txt", "solo p2 all 7m 1 e2.ms", "measurement set solo p2 7m 1 is given again"),
     ("ms.txt", "solo p2 all 7m 2 e.ms", "e.ms is also solo p2 7m 1"),
     ("ms.txt", "solo p2 all 8m 2 f.ms", "array tag '8m' is in no interf_config"),
+    ("ms.txt", "sola p2 all 7m 2 x.ms", "measurement set of sola, which is not a target"),
     ("mosaics.txt", "gal gal_1", "gal_1 is a part of gal already"),
     ("dirs.txt", "gal_1 other", "the directory of gal_1 is given again"),
     ("dirs.txt", "sol other", "directory of sol, which is not a target"),
@@ -184,18 +184,62 @@ def test_targets_without_what_is_wanted_of_them_are_told(survey) -> None:
     ]
 
 
-def test_a_config_whose_arrays_no_target_has_is_told(survey) -> None:
-    line = "interf_config both {'array_tags':['12m','9m'],'clean_scales_arcsec':[0]}\n"
-    assert "configs.txt:7 no target has the data that config both needs" in told(
-        survey(append={"configs.txt": line})[1], "warning"
+@pytest.mark.parametrize(
+    ("position", "odd"),
+    [
+        ("01h02m03.4s -05d06m07s", False),
+        ("04h59m57.8 +3d", False),
+        ("150.1deg -2.0deg", False),
+        ("1h2m -05d06m", False),
+        ("-05d06m07s 01h02m03s", True),
+        ("01:02:03 -05:06:07", True),
+        ("150.1 -2.0", True),
+    ],
+)
+def test_positions_that_may_be_misread_are_told(survey, position: str, odd: bool) -> None:
+    warnings = told(survey(append={"targets.txt": f"new {position} 100 5\n"})[1], "warning")
+    assert any("the position of new" in text for text in warnings) == odd
+
+
+def test_a_config_whose_arrays_no_target_has_is_told_with_what_lacks(survey) -> None:
+    lines = (
+        "interf_config both {'array_tags':['12m','9m'],'clean_scales_arcsec':[0]}\n"
+        "interf_config none {'array_tags':['9m'],'clean_scales_arcsec':[0]}\n"
     )
+    problems = survey(append={"configs.txt": lines})[1]
+    assert told(problems, "warning")[-2:] == [
+        "configs.txt:7 no target has the data that config both needs: gal_1, say, has none of 9m",
+        "configs.txt:8 no target has the data that config none needs",
+    ]
+    assert "'requires':['12m|9m']" in problems[-2].remedy
 
 
-def test_combinations_without_a_recipe_are_errors(survey) -> None:
-    problems = survey({"imaging.txt": "all co21 all cube.clean\n7m cont dirty cont.clean\n"})[1]
-    assert told(problems) == [
-        "imaging.txt:None no recipe for 12m+7m cont (dirty, multiscale, singlescale)",
-        "imaging.txt:None no recipe for 7m cont (multiscale, singlescale)",
+def test_what_has_no_recipe_is_told_once_for_all_configs(survey) -> None:
+    project, problems = survey({"imaging.txt": "all co21 all cube.clean\n7m cont dirty cont.clean\n"})
+    assert told(problems) == []
+    assert [text for text in told(problems, "warning") if "no recipe for" in text] == [
+        "imaging.txt:None no recipe for cont of 12m+7m (dirty, multiscale, singlescale): staged, but not imaged",
+        "imaging.txt:None no recipe for cont of 7m (multiscale, singlescale): staged, but not imaged",
+    ]
+    assert project.recipe_files["7m"]["cont"] == ()
+    assert set(project.recipes["7m"]) == {"co21"}
+
+
+def test_a_recipe_that_a_later_line_names_again_is_told_so(survey) -> None:
+    before = "7m co21 all cube.clean\n7m co21 dirty cont.clean\n"
+    after = "all co21 all cube.clean\nall cont all cont.clean\n"
+    assert told(survey({"imaging.txt": before + after})[1], "warning")[:2] == [
+        "imaging.txt:1 no recipe is taken from this line: later ones say the same",
+        "imaging.txt:2 no recipe is taken from this line: later ones say others",
+    ]
+
+
+def test_lines_about_no_targets_are_told_together_but_for_slips(survey) -> None:
+    distances = "galaxy,distance\ngal,10\nsolo,5\nngc1,3\nngc2,4\nsool,7\n"
+    texts = told(survey({"distances.txt": distances})[1], "warning")
+    assert texts == [
+        "distances.txt:6 distance of sool, which is not a target: not used",
+        "distances.txt:4 distance of ngc1, ngc2, which are not targets: not used",
     ]
 
 

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from fringeflow.cli.inspect import keys
+from fringeflow.cli.main import app
+from fringeflow.errors import DataError
 from fringeflow.graph import imaging_recipes, postprocess
+from fringeflow.graph.build import build
 from fringeflow.keys.explain import explain
 from fringeflow.keys.locate import check_data, find_input
 from fringeflow.keys.model import InterfConfig, Project
@@ -278,6 +284,37 @@ def test_every_value_can_be_traced_to_its_line(survey) -> None:
     assert where(explain(project, "gal_1", "7m", "co21")["imaging"]["singlescale"]["cyclefactor"]) == ["deep.clean:1"]
     with pytest.raises(KeyError):
         explain(project, "gal_1", "8m", "co21")
+
+
+def test_what_has_no_recipe_is_staged_and_goes_no_further(survey) -> None:
+    project, _ = survey({"imaging.txt": "all co21 all cube.clean\n"})
+    graph = build(project, "gal", {}, lambda _: None)
+    stages: dict[str, set[str]] = {}
+    for unit in graph:
+        stages.setdefault(unit.id.product, set()).add(unit.id.stage)
+    assert stages["cont"] == {"staging"}
+    assert {"staging", "imaging", "postprocess"} <= stages["co21"]
+
+
+def test_the_command_line_tells_where_values_come_from(survey) -> None:
+    master = str(survey()[0].master_key)
+    plain = CliRunner().invoke(app, ["keys", master, "--explain", "gal_1/7m/co21"])
+    assert plain.exit_code == 0
+    rows = [line.split("│") for line in plain.output.splitlines() if "│" in line]
+    told = {what.strip(): (value.strip(), source.strip()) for _, what, value, source, _ in rows}
+    assert told["product.channel_kms"][0] == "2.6"
+    assert told["product.fitorder"] == ("0", "default")
+    as_json = CliRunner().invoke(app, ["keys", master, "--explain", "gal_1/7m/co21", "--json"])
+    assert json.loads(as_json.output)["product"]["channel_kms"]["from"][0].endswith("configs.txt:1")
+
+
+@pytest.mark.parametrize(
+    ("cube", "text"),
+    [("gal_1/7m", "is not a cube"), ("gal_1/8m/co21", "unknown config '8m'"), ("gal_3/7m/co21", "unknown target")],
+)
+def test_a_cube_that_is_not_in_the_keys_is_refused(survey, cube: str, text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        keys(survey()[0].master_key, as_json=False, lenient=False, explained=cube)
 
 
 def test_the_digest_depends_on_what_is_said_not_where(survey) -> None:

@@ -218,7 +218,7 @@ def test_k29_a_tag_cannot_be_an_angle_and_a_length(survey) -> None:
         ("derived.txt", "7m co21 moments ['m9']", "unknown moment in moments: 'm9'", "error"),
         ("derived.txt", "7n co21 moments ['m0']", "unknown config '7n'", "error"),
         ("derived.txt", "7m co22 moments ['m0']", "unknown product 'co22'", "error"),
-        ("ms.txt", "sol p2 all 7m 1 f.ms", "unknown target 'sol'", "error"),
+        ("ms.txt", "sol p2 all 7m 1 f.ms", "measurement set of sol, which is not a target", "warning"),
     ],
 )
 def test_k30_names_that_do_not_fit_are_found_where_they_are(survey, survey_files, file, line, word, severity) -> None:

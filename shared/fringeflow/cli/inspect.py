@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fringeflow.cli.console import console
 from fringeflow.cli.keys_json import jsonable, project_as_data
 from fringeflow.cli.plan import write_json, write_tree
 from fringeflow.collecting import no_garbage
+from fringeflow.errors import DataError
 from fringeflow.graph.build import Selection
 from fringeflow.graph.imaging_idle import idle_lines
+from fringeflow.keys.explain import explain
 from fringeflow.keys.model import Project
+from fringeflow.keys.parameters import nearest
 from fringeflow.keys.problems import Problem
 from fringeflow.keys.project import check_data, load, load_or_raise
 from fringeflow.workdir import Passage, Workdir
@@ -41,14 +45,16 @@ def check(master_key: Path, *, as_json: bool, lenient: bool) -> int:
     return 1 if errors else 0
 
 
-def keys(master_key: Path, *, as_json: bool, lenient: bool) -> int:
-    """Print the project as data, or as a summary; problems go to standard error."""
+def keys(master_key: Path, *, as_json: bool, lenient: bool, explained: str | None = None) -> int:
+    """Print the project, or where everything about the cube `explained` comes from; problems go to standard error."""
     project, problems = load(master_key, lenient=lenient)
     for problem in problems:
         console(stderr=True).print(said(problem))
-    data = project_as_data(project)
-    if as_json:
-        _print_json(data)
+    if explained is not None:
+        found = explain(project, *_cube(project, explained))
+        _print_json(found) if as_json else console().print(_explanation(explained, found))
+    elif as_json:
+        _print_json(project_as_data(project))
     else:
         console().print(_summary(project))
     return 1 if any(problem.severity == "error" for problem in problems) else 0
@@ -86,6 +92,39 @@ def _summary(project: Project) -> Table:
         table.add_row(name, str(len(target.measurements)), " ".join(project.configs_with_data(name)), window, distance)
     table.title = f"{len(project.targets)} targets; products {' '.join(project.products)}"
     return table
+
+
+def _cube(project: Project, wanted: str) -> tuple[str, str, str]:
+    """Return target, config and product of a cube that is written with slashes between them."""
+    known = project.targets, {**project.interf_configs, **project.feather_configs}, project.products
+    parts = wanted.split("/")
+    if len(parts) != len(known):
+        raise DataError(f"{wanted!r} is not a cube", remedy="write TARGET/CONFIG/PRODUCT")
+    for what, part, names in zip(("target", "config", "product"), parts, known, strict=True):
+        if part not in names:
+            raise DataError(f"unknown {what} {part!r}", remedy=nearest(part, names))
+    target, config, product = parts
+    return target, config, product
+
+
+def _explanation(cube: str, found: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table("what", "value", "from", title=cube)
+    for what, value, places in _told(found):
+        table.add_row(what, value, "\n".join(places))
+    return table
+
+
+def _told(found: Any, name: str = "") -> Iterator[tuple[str, str, list[str]]]:
+    """Yield every value of an explanation with its name and where it comes from."""
+    if isinstance(found, list):
+        found = {str(number): item for number, item in enumerate(found, 1)}
+    if set(found) == {"value", "from"}:
+        yield name, json.dumps(found["value"], default=jsonable), found["from"] or ["default"]
+        return
+    for member, item in found.items():
+        yield from _told(item, f"{name}.{member}" if name else member)
 
 
 def _print_json(data: object) -> None:

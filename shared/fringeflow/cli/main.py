@@ -81,6 +81,10 @@ def keys(
     *,
     json: AsJson = False,
     lenient: Lenient = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET/CONFIG/PRODUCT", help="Print what makes this cube, with the lines that say so."),
+    ] = None,
 ) -> None:
     """Print the project that the key files describe: targets, configs, products, maps. Needs no data.
 
@@ -92,7 +96,7 @@ def keys(
         raise typer.BadParameter("give one master key, or: push MASTER_KEY")
     from fringeflow.cli import inspect
 
-    raise typer.Exit(inspect.keys(arguments[0], as_json=json, lenient=lenient))
+    raise typer.Exit(inspect.keys(arguments[0], as_json=json, lenient=lenient, explained=explain))
 
 
 @app.command()

@@ -26,7 +26,7 @@ _OF_PLAN = ("kind", "phasecenter", "restfreq_ghz", "tclean", "sizing", "splittin
 
 
 def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | None = None) -> tuple[UnitId, ...]:
-    """Add to `graph` the imaging of everything of `target` that is staged in it; return the ids of the images.
+    """Add to `graph` the imaging of all of `target` that is staged in it and has recipes; return the ids of the images.
 
     Raises
     ------
@@ -36,9 +36,10 @@ def add_units(project: Project, target: str, graph: Graph, recipes: Recipes | No
     staged = [unit.id for unit in graph if unit.id.stage == "staging" and unit.id.target == target and not unit.id.step]
     known = recipes or Recipes(project)
     made = []
-    for unit in (unit for unit in staged if unit.config in project.interf_configs):
-        made.append(_add(project, known, graph, unit))
-        made += [_add(project, known, graph, unit, wanted) for wanted in joint.images(project, unit)]
+    for unit in staged:
+        if unit.config in project.interf_configs and project.recipes.get(unit.config, {}).get(unit.product):
+            made.append(_add(project, known, graph, unit))
+            made += [_add(project, known, graph, unit, wanted) for wanted in joint.images(project, unit)]
     return tuple(made)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fringeflow import names
 from fringeflow.keys.master import Master
-from fringeflow.keys.model import IMAGING_STAGES, Derived, Project, override_keys
+from fringeflow.keys.model import IMAGING_STAGES, Derived, InterfConfig, Project, override_keys
+from fringeflow.keys.parameters import resembling
 from fringeflow.keys.problems import Findings, Place
 
 _SAME_KMS = 1e-6
@@ -92,7 +93,24 @@ def _idle_configs(project: Project, master: Master, findings: Findings) -> None:
     for name in project.interf_configs:
         if name not in used:
             place = _place(project, f"configs.interf_config.{name}.array_tags", master.place("config_key"))
-            findings.warning(place, f"no target has the data that config {name} needs", "check array_tags and requires")
+            findings.warning(place, *_why_idle(project, project.interf_configs[name]))
+
+
+def _why_idle(project: Project, config: InterfConfig) -> tuple[str, str]:
+    """Return what is missing where most of what `config` needs is there, and what helps."""
+    groups = config.groups()
+    lacks = {
+        name: [" or ".join(sorted(group)) for group in groups if not group & target.array_tags]
+        for name, target in project.targets.items()
+    }
+    text = f"no target has the data that config {config.name} needs"
+    nearest = min(lacks, key=lambda name: len(lacks[name]), default="")
+    if not nearest or len(lacks[nearest]) == len(groups):
+        return text, "add measurement sets with its array_tags to the ms_key, or remove it"
+    return (
+        f"{text}: {nearest}, say, has none of {' and none of '.join(lacks[nearest])}",
+        f"if one of its arrays is enough, give the config 'requires':['{'|'.join(config.array_tags)}']",
+    )
 
 
 def _overrides(project: Project, master: Master, findings: Findings) -> None:
@@ -109,7 +127,9 @@ def _overrides(project: Project, master: Master, findings: Findings) -> None:
             if key not in concerned:
                 place = _place(project, f"overrides.{key}.{parameter}", master.place("override_key"))
                 text = f"override of {parameter} for {key!r}, which is no target and no cube: not used"
-                findings.warning(place, text, "write TARGET, TARGET_CONFIG, TARGET_CONFIG_PRODUCT or all")
+                meant = resembling(key.split("_")[0], project.targets)
+                remedy = f"perhaps {' or '.join(meant)} is meant; " if meant else ""
+                findings.warning(place, text, f"{remedy}write TARGET, TARGET_CONFIG, TARGET_CONFIG_PRODUCT or all")
 
 
 def _physical(project: Project, master: Master, findings: Findings) -> None:

@@ -6,6 +6,7 @@ this pipeline's own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -209,8 +210,37 @@ def override_value(parameter: str, written: str) -> Any:
     return check(value)
 
 
+_SHOWN = 12
+"""Of the names that are known so many are told."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a remedy that names what `name` may have been meant to be."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=3)
-    return f"perhaps {' or '.join(near)} is meant" if near else f"known: {', '.join(names)}"
+    near = _near(name, names)
+    if near:
+        return f"perhaps {' or '.join(near)} is meant"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"known: {', '.join(names[:_SHOWN])}{more}"
+
+
+def resembling(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three of the `known` names that `name` may be a slip for.
+
+    Names of which only the numbers differ, as in catalogues, are those of other things, but for zeros that lead.
+    """
+    near = _near(name, known)
+    return [other for other in near if _letters(other) != _letters(name) or _plain(other) == _plain(name)]
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    by_lower = {other.lower(): other for other in sorted(known)}
+    return [by_lower[other] for other in get_close_matches(name.lower(), by_lower, n=3, cutoff=0.7)]
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"\d+", "0", name.lower())
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.lower())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ class Slots:
         else:
             self.own[_STAGE_NAMES[stage]] = files
 
+    def says(self, stage: str) -> tuple[str, ...]:
+        """Return the files that count for a stage, or of all that have none of their own."""
+        found = self.own.get(_STAGE_NAMES[stage], self.base) if stage in _STAGE_NAMES else self.base
+        return found.value if found else ()
+
     def places(self) -> Iterator[Place]:
         """Yield the lines that count."""
         yield from (found.place for found in (self.base, *self.own.values()) if found)
@@ -50,7 +55,9 @@ class Slots:
         return [] if self.base else [stage for stage in IMAGING_STAGES if stage not in self.own]
 
     def named(self) -> tuple[str, ...]:
-        """Return the files of each stage as the imaging key names them."""
+        """Return the files of each stage as the imaging key names them; none if a stage is without."""
+        if self.undefined():
+            return ()
         return tuple(",".join(found.value) for stage in IMAGING_STAGES if (found := self.own.get(stage) or self.base))
 
     def layers(self, stage: ImagingStage) -> Iterator[tuple[str, Place]]:
@@ -71,7 +78,7 @@ Table = dict[str, dict[str, Slots]]
 def read_imaging(master: Master, names: Names, findings: Findings) -> Table:
     """Return the slots of the imaging key, config -> product, for every interferometric config and product."""
     found: Table = {config: {product: Slots() for product in names.products} for config in names.interf_configs}
-    entered: list[Place] = []
+    entered: list[tuple[Placed[tuple[str, ...]], str, list[Slots]]] = []
     for row in master.rows("imaging_key", findings):
         config, product, stage, files = row.cells
         stage = stage.lower()
@@ -80,29 +87,38 @@ def read_imaging(master: Master, names: Names, findings: Findings) -> Table:
         if not is_known(stage, (*IMAGING_STAGES, "all"), row.place, "stage", findings):
             continue
         named = Placed(tuple(file for file in files.split(",") if file), row.place)
-        for one in configs:
-            for other in products:
-                found[one][other].enter(stage, named)
-        if configs and products:
-            entered.append(row.place)
-    _note_unreachable(found, entered, findings)
-    for config, row_of in found.items():
-        for product, slots in row_of.items():
-            if slots.undefined() and master.files.get("imaging_key"):
-                stages = ", ".join(slots.undefined())
-                findings.error(
-                    master.place("imaging_key"),
-                    f"no recipe for {config} {product} ({stages})",
-                    f"add a line: {config} {product} all RECIPE_FILE",
-                )
+        concerned = [found[one][other] for one in configs for other in products]
+        for slots in concerned:
+            slots.enter(stage, named)
+        if concerned:
+            entered.append((named, stage, concerned))
+    if master.files.get("imaging_key"):
+        _note_unreachable(entered, findings)
+        _note_undefined(found, master.place("imaging_key"), findings)
     return found
 
 
-def _note_unreachable(table: Table, entered: Iterable[Place], findings: Findings) -> None:
-    used = {place for row in table.values() for slots in row.values() for place in slots.places()}
-    for place in entered:
-        if place not in used:
-            findings.warning(place, "no recipe is taken from this line: later ones say others", "remove or move it")
+def _note_unreachable(
+    entered: Iterable[tuple[Placed[tuple[str, ...]], str, Sequence[Slots]]], findings: Findings
+) -> None:
+    for line, stage, concerned in entered:
+        if not any(line.place in slots.places() for slots in concerned):
+            same = all(slots.says(stage) == line.value for slots in concerned)
+            text = f"no recipe is taken from this line: later ones say {'the same' if same else 'others'}"
+            findings.warning(line.place, text, "remove it" if same else "remove or move it")
+
+
+def _note_undefined(table: Table, place: Place, findings: Findings) -> None:
+    """Note what has no recipe: it is meant where a key set leaves out what it defines for others."""
+    without: dict[tuple[str, ...], list[str]] = {}
+    for config, row in table.items():
+        for product, slots in row.items():
+            if slots.undefined():
+                without.setdefault((product, *slots.undefined()), []).append(config)
+    for (product, *stages), configs in without.items():
+        text = f"no recipe for {product} of {', '.join(configs)} ({', '.join(stages)}): staged, but not imaged"
+        every = "all" if len(configs) == len(table) else configs[0]
+        findings.warning(place, text, f"if it shall be, add a line: {every} {product} all RECIPE_FILE")
 
 
 def read_recipes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from fringeflow.keys.tables import Placed, checked, is_name, number_in, put
 from fringeflow.keys.values import mapping_of, number, positive, text, velocity_text
 
 _CONVENTIONS = ("radio", "optical", "redshift")
+
+_MINUTES = r"(?:\d+(?:\.\d*)?m(?:\d+(?:\.\d*)?s?)?)?"
+_RA = re.compile(rf"\d+(?:\.\d*)?(?:h{_MINUTES}|d(?:eg)?)")
+_DEC = re.compile(rf"[+-]?\d+(?:\.\d*)?(?:d{_MINUTES}|deg)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +53,18 @@ def read_targets(master: Master, findings: Findings) -> dict[str, Placed[Definit
             and vwidth is not None
             and options is not None
         ):
+            _note_odd_position(name, ra, dec, row.place, findings)
             vsys, vwidth = _radio(vsys, vwidth, options.get("convention", "radio"))
             put(found, name, Definition(ra, dec, vsys, vwidth), row.place, f"target {name}", findings)
             findings.came_from(f"targets.{name}", row.place)
     return found
+
+
+def _note_odd_position(name: str, ra: str, dec: str, place: Place, findings: Findings) -> None:
+    """Note positions that CASA may read as others, or not at all: it takes -26:01:20 for hours."""
+    if not (_RA.fullmatch(ra) and _DEC.fullmatch(dec)):
+        text = f"the position of {name}, {ra} {dec}, is not written like 01h02m03.4s -05d06m07s: it may be misread"
+        findings.warning(place, text, "write ra with h, m, s and dec with d, m, s, or both with deg")
 
 
 def read_mosaics(master: Master, findings: Findings) -> dict[str, dict[str, Place]]:

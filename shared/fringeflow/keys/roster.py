@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fringeflow.keys import readers_data, readers_targets
 from fringeflow.keys.master import Master
 from fringeflow.keys.model import Measurement, Target
-from fringeflow.keys.parameters import nearest
+from fringeflow.keys.parameters import resembling
 from fringeflow.keys.problems import Findings, Place
 from fringeflow.keys.readers_targets import Definition, Window
 from fringeflow.keys.tables import Placed, is_known
@@ -105,11 +106,12 @@ def _known_mosaics(tables: _Tables, findings: Findings) -> dict[str, tuple[str, 
 
 
 def _note_strangers(tables: _Tables, products: Collection[str], findings: Findings) -> None:
-    for key, item in tables.measurements.items():
-        is_known(key[0], tables.defined, item.place, "target", findings)
+    strangers = _Strangers(tables.defined, findings)
+    for (target, *_), item in tables.measurements.items():
+        strangers.look_at(target, item.place, "measurement set")
     for name, files, wild in (("singledish", tables.singledish, ()), ("cleanmask", tables.cleanmask, ("all",))):
         for (target, product), file in files.items():
-            _note_unused(target, tables, file.place, f"{name} file", findings)
+            strangers.look_at(target, file.place, f"{name} file")
             is_known(product, (*products, *wild), file.place, "product", findings)
     by_target: tuple[tuple[str, Mapping[str, Placed[Any]]], ...] = (
         ("directory", tables.directories),
@@ -118,12 +120,36 @@ def _note_strangers(tables: _Tables, products: Collection[str], findings: Findin
     )
     for what, table in by_target:
         for target, entry in table.items():
-            _note_unused(target, tables, entry.place, what, findings)
+            strangers.look_at(target, entry.place, what)
+    strangers.note()
 
 
-def _note_unused(target: str, tables: _Tables, place: Place, what: str, findings: Findings) -> None:
-    if target not in tables.defined:
-        findings.warning(place, f"{what} of {target}, which is not a target: not used", nearest(target, tables.defined))
+class _Strangers:
+    """Lines about what is not a target: each whose name resembles a target's is noted, the others of a file together.
+
+    Key files of whole surveys serve for few targets, too.
+    """
+
+    def __init__(self, defined: Collection[str], findings: Findings) -> None:
+        self._defined, self._findings = defined, findings
+        self._others: dict[tuple[str, Path], dict[str, Place]] = {}
+
+    def look_at(self, target: str, place: Place, what: str) -> None:
+        if target in self._defined:
+            return
+        meant = resembling(target, self._defined)
+        if meant:
+            text = f"{what} of {target}, which is not a target: not used"
+            self._findings.warning(place, text, f"perhaps {' or '.join(meant)} is meant")
+        else:
+            self._others.setdefault((what, place.file), {}).setdefault(target, place)
+
+    def note(self) -> None:
+        for (what, _), found in self._others.items():
+            several = "which is not a target" if len(found) == 1 else "which are not targets"
+            text = f"{what} of {', '.join(found)}, {several}: not used"
+            place = next(iter(found.values()))
+            self._findings.warning(place, text, "define them in the target_key, or remove the lines")
 
 
 def _note_ignored(tables: _Tables, parent: Mapping[str, str], findings: Findings) -> None:

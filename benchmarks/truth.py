@@ -8,11 +8,12 @@ own beam     each cube at its own beam, in its own footprint: `flux`, that of th
              the integrated maps, `diff`, the rms of (cube - truth) in units of the noise (of the line-free channels at
              both ends), `noise` in mK, and `dish`, the flux over the true one, both smoothed to the dish's beam, where
              the truth is above half its peak.
-equal beam   both brought to one beam, where both are valid: `flux` over the true one, `corr`, `inner`, the same where
-             the noise is below 1.5 of its median, `rms` of (cube - truth) in mK, and `signal`, the same where the truth
-             is above a tenth of its peak.
+equal beam   both brought to one beam, first to the larger of their own, where both are valid: `flux` over the true one,
+             `corr`, `inner`, the same where the noise is below 1.5 of its median, `rms` of (cube - truth) in mK, and
+             `signal`, the same where the truth is above a tenth of its peak.
 velocity     the maps of the mean velocity (`strict_mom1`) against the truth's own moment at the same beam, where both
-             have one: how many pixels, rms and robust rms in km/s.
+             have one: how many pixels, rms and robust rms in km/s. Maps at a resolution `refas` of ours, which the
+             derived key may set to the reference's own beam, are compared with its maps at that beam.
 """
 
 from __future__ import annotations
@@ -241,10 +242,12 @@ def main() -> int:
         cubes = {tree: Cube.read(path) for tree, path in found.items() if path}
         for tree, cube in cubes.items():
             print(f"{config:12s} {tree:15s} {own_beam(cube, truth, dish='tp' in config)}")
-        rows = equal_beam(list(cubes.values()), truth, beam) if cubes else []
-        equal += [f"{config:12s} {tree:15s} {row}" for tree, row in zip(cubes, rows, strict=True)]
-        for tag in ("", "_3as", "_8as", "_12as"):
-            maps = {tree: find(path, f"{name}{tag}_strict_mom1") for tree, path in trees.items()}
+        for same in (max(cube.beam for cube in cubes.values()), beam) if cubes else ():
+            rows = equal_beam(list(cubes.values()), truth, same)
+            equal += [f"{config:12s} {tree:15s} {row}" for tree, row in zip(cubes, rows, strict=True)]
+        for tag in ("", "_refas", "_3as", "_8as", "_12as"):
+            tags = {"ours": tag, "reference": tag.removeprefix("_refas")}
+            maps = {tree: find(path, f"{name}{tags[tree]}_strict_mom1") for tree, path in trees.items()}
             if all(maps.values()):
                 rows = velocity([path for path in maps.values() if path], truth)
                 moving += [f"{config + tag:15s} {tree:12s} {row}" for tree, row in zip(maps, rows, strict=True)]

@@ -134,6 +134,19 @@ class TestRegrid:
         assert np.nanmin(regrid.weight(plane)) >= 0
         assert np.nanmin(regrid.image(plane)) < -0.01
 
+    def test_planes_blank_elsewhere_may_take_turns(self) -> None:
+        """What follows from where a plane is valid is kept: never for a plane that is valid elsewhere."""
+        source, target = tangent(150, 2), tangent(150.0005, 2.0003)
+        planes = [np.random.default_rng(seed).normal(size=(40, 50)).astype(np.float32) for seed in range(3)]
+        for number, plane in enumerate(planes):
+            plane[10 * number : 10 * number + 8, 5:30] = np.nan
+        regrid = Regrid(source, target)
+        for number in (0, 1, 0, 2, 1, 1, 0):
+            fresh = Regrid(source, target)
+            np.testing.assert_array_equal(regrid.image(planes[number]), fresh.image(planes[number]))
+            other = planes[number - 1]
+            np.testing.assert_array_equal(regrid.weight(other), fresh.weight(other))
+
     def test_fields_that_do_not_meet(self) -> None:
         result = Regrid(tangent(10, 20), tangent(11, 20)).image(np.ones((40, 50), np.float32))
         assert np.isnan(result).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,30 @@ _RIM = 8
 """Pixels about a plane, and into its blank areas, to which it is continued: a spline reaches no farther."""
 
 _Places = tuple[NDArray[np.integer], NDArray[np.integer]]
-_NOWHERE: _Places = np.empty(0, np.intp), np.empty(0, np.intp)
+
+
+class _Footprint:
+    """Where a plane is `valid`, and where the target is `covered` by that."""
+
+    def __init__(self, valid: NDArray[np.bool_], covered: NDArray[np.bool_]) -> None:
+        self.valid, self.covered = valid, covered
+
+    @cached_property
+    def _places(self) -> tuple[_Places, _Places, _Places]:
+        return _mirrored(np.pad(self.valid, _RIM))
+
+    def continued(self, plane: Plane) -> Plane:
+        """Return `plane` with a rim, continued into blank pixels so that a spline does not ring at edges.
+
+        A blank pixel mirrors the valid ones beyond the nearest edge, with the other sign about the value there: level
+        and slope go on.
+        """
+        nearest, blank, mirrored = self._places
+        padded = np.pad(plane, _RIM, constant_values=np.nan)
+        filled: Plane = padded[nearest]
+        edge, mirror = filled[blank], padded[mirrored]
+        filled[blank] = np.where(np.isfinite(mirror), 2 * edge - mirror, edge)
+        return filled
 
 
 class Regrid:
@@ -47,9 +71,7 @@ class Regrid:
             self._box = (slice(*rows), slice(*columns))
             if rows[0] < rows[1] and columns[0] < columns[1]:
                 self._y, self._x = map(_snapped, sky.positions(target.part(rows, columns), source))
-        self._mask: NDArray[np.bool_] | None = None
-        self._covered = np.empty((0, 0), np.bool_)
-        self._nearest = self._blank = self._mirror = _NOWHERE
+        self._known: list[_Footprint] = []
 
     def image(self, plane: Plane) -> Plane:
         """Return an image on the target grid, interpolated by cubic splines; NaN is blank."""
@@ -57,25 +79,29 @@ class Regrid:
 
     def weight(self, plane: Plane) -> Plane:
         """Return weights on the target grid, interpolated linearly so that none becomes negative (W-18)."""
-        return self._brought(plane, lambda plane: self._sampled(np.where(np.isfinite(plane), plane, np.float32(0))))
+        return self._brought(plane, lambda plane, at: self._sampled(np.where(at.valid, plane, np.float32(0))))
 
-    def _brought(self, plane: Plane, sampled: Callable[[Plane], Plane]) -> Plane:
-        """Return a plane on the target grid, with the values that `sampled` makes of it.
-
-        What follows from which pixels are valid is worked out again only if others are than of the plane before.
-        """
+    def _brought(self, plane: Plane, sampled: Callable[[Plane, _Footprint], Plane]) -> Plane:
+        """Return a plane on the target grid, with the values that `sampled` makes of it and of where it is valid."""
         if self._offset is not None:
             return self._shifted(plane)
         valid = np.isfinite(plane)
         if not valid.any() or not self._y.size:
             return np.full(self._shape, np.nan, np.float32)
-        if self._mask is None or not np.array_equal(self._mask, valid):
-            self._mask, self._covered = valid, self._sampled(valid) >= _WHOLE
-            self._nearest, self._blank, self._mirror = _mirrored(np.pad(valid, _RIM))
-        return self._placed(np.where(self._covered, sampled(plane), np.float32(np.nan)))
+        footprint = self._footprint(valid)
+        return self._placed(np.where(footprint.covered, sampled(plane, footprint), np.float32(np.nan)))
 
-    def _sampled_cubic(self, plane: Plane) -> Plane:
-        filled = self._continued(plane)
+    def _footprint(self, valid: NDArray[np.bool_]) -> _Footprint:
+        """Return what follows from where a plane is valid; of two that take turns, image and weight, it is known."""
+        for known in self._known:
+            if np.array_equal(known.valid, valid):
+                return known
+        found = _Footprint(valid, self._sampled(valid) >= _WHOLE)
+        self._known = [found, *self._known[:1]]
+        return found
+
+    def _sampled_cubic(self, plane: Plane, footprint: _Footprint) -> Plane:
+        filled = footprint.continued(plane)
         coefficients = ndimage.spline_filter(filled, order=3, output=np.float64)
         result = np.empty(self._y.shape, np.float32)
         ndimage.map_coordinates(coefficients, [self._y + _RIM, self._x + _RIM], output=result, prefilter=False)
@@ -87,18 +113,6 @@ class Regrid:
         source = values.astype(np.float32)
         ndimage.map_coordinates(source, [self._y, self._x], output=result, order=1, mode="constant", cval=0.0)
         return result
-
-    def _continued(self, plane: Plane) -> Plane:
-        """Return `plane` with a rim, continued into blank pixels so that a spline does not ring at edges.
-
-        A blank pixel mirrors the valid ones beyond the nearest edge, with the other sign about the value there: level
-        and slope go on.
-        """
-        padded = np.pad(plane, _RIM, constant_values=np.nan)
-        filled: Plane = padded[self._nearest]
-        edge, mirror = filled[self._blank], padded[self._mirror]
-        filled[self._blank] = np.where(np.isfinite(mirror), 2 * edge - mirror, edge)
-        return filled
 
     def _placed(self, part: Plane) -> Plane:
         result = np.full(self._shape, np.nan, np.float32)

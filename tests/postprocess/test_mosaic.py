@@ -13,6 +13,7 @@ import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from scipy import ndimage
 
 from fringeflow import fitsio
 from fringeflow.errors import DataError
@@ -249,6 +250,14 @@ class TestNoise:
             weight[100, 100] / weight[100, 150], (response[100, 100] / response[100, 150]) ** 2, rtol=1e-6
         )
         np.testing.assert_array_equal(np.isfinite(weight), np.isfinite(plane))
+
+    def test_of_a_plane_too_large_to_look_at_every_pixel(self) -> None:
+        """Pixels are as alike as in a beam of three; the columns differ, which steps along them must not see."""
+        noisy = ndimage.gaussian_filter(np.random.default_rng(4).normal(size=(2048, 2048)), 1.3)
+        noisy *= np.where(np.arange(2048) % 4 == 0, 1.3, 0.88)
+        plane = (noisy / noisy.std()).astype(np.float32)
+        every = np.median(np.abs(plane)) / 0.6744897501960817
+        assert noise.flat_noise(plane, np.ones_like(plane)) == pytest.approx(every, rel=0.005)
 
     def test_channels_in_groups(self) -> None:
         sigmas = [float("nan"), 1.0, 1.1, 9.0, 0.9, 1.0, float("nan")]

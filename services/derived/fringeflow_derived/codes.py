@@ -57,8 +57,11 @@ class Codes:
         return np.uint16(_middle(_LEFT_OUT))
 
     def bounded_image(self, image: Array) -> Array:
-        """Return an image, in the unit of the samples, no further from their typical size than codes reach."""
-        return self._typical * _bounded(image / self._typical, _IMAGE_OCTAVES)
+        """Keep an image, in the unit of the samples, within what codes reach from their typical size; return it."""
+        image /= self._typical
+        image = _bounded(image, _IMAGE_OCTAVES, out=image)
+        image *= self._typical
+        return image
 
     def bounded_spectrum(self, spectrum: Array) -> Array:
         """Return a spectrum no further from 1 than codes reach."""
@@ -95,8 +98,8 @@ class Codes:
         return np.asarray(found.astype(np.uint16).ravel())
 
 
-def _bounded(values: Array, octaves: int) -> Array:
-    return np.clip(values, 2.0**-octaves, 2.0**octaves)
+def _bounded(values: Array, octaves: int, out: Array | None = None) -> Array:
+    return np.clip(values, 2.0**-octaves, 2.0**octaves, out=out)
 
 
 def _middle(band: Any) -> Any:

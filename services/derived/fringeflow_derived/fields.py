@@ -38,23 +38,27 @@ class Places:
         self._shape = shape
         self._box = box
 
-    def spread(self, scales: Array) -> Array:
+    def spread(self, scales: Array, onto: Array | None = None) -> Array:
         """Return positive values smoothed with a round Gaussian, a box wide, on every pixel.
 
-        `scales` are (rows, columns), NaN where not measured: those have no weight.
+        `scales` are (rows, columns), NaN where not measured: those have no weight. An image that is given as `onto` is
+        multiplied with them and returned: images of large cubes are large, too, and so there is one at a time.
         """
+        image = np.ones(self._shape) if onto is None else onto
         measured = np.isfinite(scales)
         if not measured.any():
-            return np.full(self._shape, np.nan)
+            image[...] = np.nan
+            return image
+        typical = np.median(scales[measured])
         # Sparse products sum in a fixed order, unlike dense ones, which may depend on the number of threads.
         down, across = self._smoothing
-        values = _both(down, np.where(measured, scales, 0.0), across)
-        weights = _both(down, measured.astype(float), across)
-        typical = np.median(scales[measured])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            np.divide(values, weights, out=values)  # in place: images of large cubes are large, too
-        values[weights <= 0] = typical
-        return values
+        values, weights = down @ np.where(measured, scales, 0.0), down @ measured.astype(float)
+        for start in range(0, len(image), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            total, weight = ((across @ part[rows].T).T for part in (values, weights))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                image[rows] *= np.where(weight > 0, total / weight, typical)
+        return image
 
     def trend(self, scales: Array, weights: Array, ridge: float) -> Array:
         """Return the local trend of positive values on every pixel: paraboloids fitted to their logarithms.

@@ -163,7 +163,9 @@ class Samples:
             return NoiseModel(image, spectrum)
         self._samples.leave_out(None if signal is None else as_source(signal))
         for _ in range(max(1, self.options.iterations if iterations is None else iterations)):
-            image = codes.bounded_image(image * self._image(image, spectrum))
+            found = self._image(image, spectrum)
+            found *= image
+            image = codes.bounded_image(found)
             spectrum = codes.bounded_spectrum(spectrum * self._spectrum(image, spectrum))
         return NoiseModel(image, spectrum)
 
@@ -195,8 +197,7 @@ class Samples:
             return self._places.spread(scales)
         ridge = _RIDGE_OF_ONE_CHANNEL / self.shape[0]
         trend = self._places.trend(scales, counts, ridge)
-        trend *= self._places.spread(scales / trend[np.ix_(ys, xs)])
-        return trend
+        return self._places.spread(scales / trend[np.ix_(ys, xs)], trend)
 
     def _spectrum(self, image: Array, spectrum: Array) -> Array:
         """Return the spectral part of the samples over image and spectrum: (nchan,), median 1 if it is smoothed."""

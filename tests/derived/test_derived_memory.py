@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from fringeflow_derived import convolved, maps, products, samples, sources
 from fringeflow_derived.collapse import Inputs, Wanted, compute
 from fringeflow_derived.kinds import KINDS
 from fringeflow_derived.masks import StrictOptions, strict_blocks
+from fringeflow_derived.moments import Spectra
 from fringeflow_derived.noise import NoiseOptions
 from fringeflow_derived.signalfree import measure
 from fringeflow_derived.sources import ArrayCube, ScratchMask
@@ -77,3 +80,18 @@ def test_memory_does_not_grow_with_the_number_of_channels(monkeypatch, tmp_path)
     few, many = peak_bytes(tmp_path / "few", 12), peak_bytes(tmp_path / "many", 96)
     grown = (96 - 12) * 120 * 100 * 4
     assert many - few < 0.5 * grown
+
+
+def test_spectra_are_gone_with_their_last_name() -> None:
+    """What refers to itself waits for the collector, which many blocks of a large cube do not wake."""
+    data = np.random.default_rng(1).normal(size=(9, 20)).astype(np.float32)
+    spectra = Spectra(data, np.arange(9.0), data > 0, np.ones_like(data))
+    for kind in KINDS.values():
+        kind.make(spectra)
+    known = weakref.ref(spectra)
+    gc.disable()
+    try:
+        del spectra
+        assert known() is None
+    finally:
+        gc.enable()

@@ -118,7 +118,8 @@ class Smoothed:
     """
 
     def __init__(self, spectra: Spectra, window_kms: float | None) -> None:
-        self._spectra = spectra
+        # Not the spectra themselves, which may keep this: what refers to itself waits in memory for the collector.
+        self._data, self._finite, self._noise, self._rho = spectra.data, spectra.finite, spectra.noise, spectra.rho
         self.weights = box_weights(1.0 if window_kms is None else window_kms / spectra.dv)
         self.values: Array = spectra.data if len(self.weights) == 1 else self._smooth()
         both = np.concatenate([spectra.rho[:0:-1], spectra.rho])
@@ -129,7 +130,7 @@ class Smoothed:
     @property
     def has_noise(self) -> bool:
         """Whether variances can be had."""
-        return self._spectra.noise is not None
+        return self._noise is not None
 
     def variance(self, channel: Array, gradient: Array) -> Array:
         """Return the variance of a quantity that depends on the smoothed values around each pixel's `channel`.
@@ -146,7 +147,7 @@ class Smoothed:
         for start, weight in enumerate(self.weights):
             unsmoothed[start : start + len(gradient)] += weight * gradient
         around = np.arange(size).reshape(-1, *[1] * channel.ndim) - size // 2
-        return variance(unsmoothed * self._sigma(channel + around), self._spectra.rho)
+        return variance(unsmoothed * self._sigma(channel + around), self._rho)
 
     def sigma(self, channel: Array) -> Array:
         """Return the noise of the smoothed values at each pixel's `channel`."""
@@ -154,7 +155,7 @@ class Smoothed:
 
     def candidates(self, allowed: Array | None) -> Array:
         """Return the values, -inf where blank or not `allowed` (None: where blank)."""
-        where = self._spectra.finite if allowed is None else allowed
+        where = self._finite if allowed is None else allowed
         if where.all():
             return self.values
         found = self.values.copy()
@@ -179,7 +180,7 @@ class Smoothed:
         peak = _at(values, channel)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             # Far from the peak the noise is independent of it; the few channels close to it are done again.
-            shares = np.ascontiguousarray(peak - values, dtype=self._spectra.data.dtype)
+            shares = np.ascontiguousarray(peak - values, dtype=self._data.dtype)
             shares *= (1 / (step * differences[-1])).astype(shares.dtype)
             _gaussian(shares)
             lags = np.arange(1 - len(self.rho), len(self.rho)).reshape(-1, *[1] * channel.ndim)
@@ -195,8 +196,7 @@ class Smoothed:
         return np.where(values > 0, values, 0.0)
 
     def _smooth(self) -> Array:
-        data, reach = self._spectra.data, len(self.weights) // 2
-        finite = self._spectra.finite
+        data, finite, reach = self._data, self._finite, len(self.weights) // 2
         whole = bool((finite == finite[0]).all())
         filled = data if whole else np.where(finite, data, data.dtype.type(0))
         total, term = np.zeros_like(filled), np.empty_like(filled)
@@ -214,8 +214,8 @@ class Smoothed:
 
     def _sigma(self, channel: Array) -> Array:
         """Return the noise at each pixel's `channel`, of the nearest one beyond the band; blanks count as 0."""
-        assert self._spectra.noise is not None
-        noise = _at(self._spectra.noise, _within(channel, len(self._spectra.data))).astype(np.float64)
+        assert self._noise is not None
+        noise = _at(self._noise, _within(channel, len(self._data))).astype(np.float64)
         return np.where(np.isfinite(noise), noise, 0.0)
 
 

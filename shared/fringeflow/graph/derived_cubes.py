@@ -16,7 +16,7 @@ REVISION = 2
 FACT = "products.derived"
 _VOXELS_PER_CORE = 8_000_000
 _BASE_MB = 350
-_BYTES_PER_PIXEL = 160
+_BYTES_PER_PIXEL = 80
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -121,27 +122,36 @@ def write_integers(path: Path, header: fits.Header, planes: Iterator[Any], shape
     hdu.close()
 
 
+Step = Callable[[str], tuple[Clock, float]]
+
+
 def stage(cube: Path, folder: Path, resolutions: int, cores: int, *, lean: bool = False) -> tuple[Clock, float, float]:
     """Make every product of the cube: all but the copy of the cube if `lean`.
 
-    As in a run, several resolutions are made side by side, by as many processes as there are cores, and a single one on
-    all cores. Returns what each step took, wall seconds of the whole, and the largest process in MB.
+    As in a run, steps of several resolutions are made side by side, by as many processes as there are cores, and those
+    of a single one on all cores. Returns what each step took, wall seconds of the whole, and the largest process in MB.
     """
     begun = time.perf_counter()
     tags = {"": None} | {f"{fwhm:g}as": fwhm for fwhm in RESOLUTIONS_ARCSEC[:resolutions]}
     workers = min(cores, len(tags))
     clock, largest = Clock(), 0.0
+    one = Making(cube, folder, tags, cores // workers, lean=lean)
     with ExitStack() as life:
-        each = map
+        pool = threads = None
         if workers > 1:
             context = multiprocessing.get_context("fork")  # with the libraries in memory, as a job's process has them
-            each = life.enter_context(ProcessPoolExecutor(workers, mp_context=context)).map  # type: ignore[assignment]
-        one = Making(cube, folder, cores // workers, lean=lean)
-        parts = list(each(one.masked, tags, tags.values()))
+            pool = life.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+            threads = life.enter_context(ThreadPoolExecutor(len(tags)))
+
+        def made(tag: str, *steps: Step) -> list[tuple[Clock, float]]:
+            return [pool.submit(step, tag).result() if pool else step(tag) for step in steps]
+
+        each = threads.map if threads else map
+        parts = list(each(made, tags, repeat(one.cube_at), repeat(one.noise), repeat(one.strict)))
         with clock.step("broad mask"):
             strict = [one.named(tag, "strictmask") for tag in tags]
             products.broad_mask(strict[0], strict, one.named("", "broadmask"))
-        for part, resident in (*parts, *each(one.maps, tags)):
+        for part, resident in chain.from_iterable((*parts, *each(made, tags, repeat(one.maps)))):
             clock.add(part)
             largest = max(largest, resident)
     return clock, time.perf_counter() - begun, largest
@@ -153,6 +163,7 @@ class Making:
 
     cube: Path
     folder: Path
+    resolutions: Mapping[str, float | None]
     cores: int
     lean: bool
 
@@ -162,25 +173,38 @@ class Making:
             return self.cube
         return self.folder / ("_".join(part for part in ("disc", tag, ext) if part) + ".fits")
 
-    def masked(self, tag: str, fwhm: float | None) -> tuple[Clock, float]:
-        """Make the cube at a resolution, its noise and its strict mask."""
-        clock, cube = Clock(), self.named(tag, "")
-        coverage = self.named(tag, "coverage") if fwhm else None
+    def cube_at(self, tag: str) -> tuple[Clock, float]:
+        """Make the cube at a resolution."""
+        clock, fwhm = Clock(), self.resolutions[tag]
         with clock.step("convolution"):
-            if fwhm and coverage:
-                extra = coverage, self.named(tag, "coverage2d")
-                convolved.convolve(self.cube, cube, *extra, fwhm_arcsec=fwhm, cores=self.cores)
+            if fwhm:
+                extra = self.named(tag, "coverage"), self.named(tag, "coverage2d")
+                convolved.convolve(self.cube, self.named(tag, ""), *extra, fwhm_arcsec=fwhm, cores=self.cores)
             elif not self.lean:
-                convolved.copy(self.cube, cube)
-        scratch = self.folder / f"scratch{tag}"
-        scratch.mkdir()
-        noise = self.named(tag, "noise")
-        with clock.step("noise"):
-            products.noise(cube, noise, scratch, options=NoiseOptions(iterations=3), cores=self.cores)
-        with clock.step("strict masks"):
-            strict = self.named(tag, "strictmask")
-            products.strict_mask(cube, noise, strict, scratch, coverage=coverage, cores=self.cores)
+                convolved.copy(self.cube, self.named(tag, ""))
         return clock, resident_mb()
+
+    def noise(self, tag: str) -> tuple[Clock, float]:
+        """Make its noise."""
+        clock, options = Clock(), NoiseOptions(iterations=3)
+        with clock.step("noise"):
+            scratch = self._scratch(tag)
+            products.noise(self.named(tag, ""), self.named(tag, "noise"), scratch, options=options, cores=self.cores)
+        return clock, resident_mb()
+
+    def strict(self, tag: str) -> tuple[Clock, float]:
+        """Make its strict mask."""
+        clock = Clock()
+        cube, noise, mask = (self.named(tag, ext) for ext in ("", "noise", "strictmask"))
+        coverage = self.named(tag, "coverage") if self.resolutions[tag] else None
+        with clock.step("strict masks"):
+            products.strict_mask(cube, noise, mask, self._scratch(tag), coverage=coverage, cores=self.cores)
+        return clock, resident_mb()
+
+    def _scratch(self, tag: str) -> Path:
+        scratch = self.folder / f"scratch{tag}"
+        scratch.mkdir(exist_ok=True)
+        return scratch
 
     def maps(self, tag: str) -> tuple[Clock, float]:
         """Make all maps of a resolution."""

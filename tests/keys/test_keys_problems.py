@@ -239,7 +239,7 @@ def test_lines_about_no_targets_are_told_together_but_for_slips(survey) -> None:
     texts = told(survey({"distances.txt": distances})[1], "warning")
     assert texts == [
         "distances.txt:6 distance of sool, which is not a target: not used",
-        "distances.txt:4 distance of ngc1, ngc2, which are not targets: not used",
+        "distances.txt:4 distance of ngc1, ngc2 (line 5), which are not targets: not used",
     ]
 
 

@@ -15,6 +15,8 @@ from fringeflow.keys.problems import Findings, Place
 from fringeflow.keys.readers_targets import Definition, Window
 from fringeflow.keys.tables import Placed, is_known
 
+_REMEDY = "define them in the target_key, or remove the lines"
+
 
 @dataclass(frozen=True)
 class _Tables:
@@ -147,9 +149,9 @@ class _Strangers:
     def note(self) -> None:
         for (what, _), found in self._others.items():
             several = "which is not a target" if len(found) == 1 else "which are not targets"
-            text = f"{what} of {', '.join(found)}, {several}: not used"
-            place = next(iter(found.values()))
-            self._findings.warning(place, text, "define them in the target_key, or remove the lines")
+            (first, place), *rest = found.items()
+            others = "".join(f", {target} (line {at.line})" for target, at in rest)
+            self._findings.warning(place, f"{what} of {first}{others}, {several}: not used", _REMEDY)
 
 
 def _note_ignored(tables: _Tables, parent: Mapping[str, str], findings: Findings) -> None:
